@@ -1,0 +1,165 @@
+"""The desk: keeps aggregates warm, has the shop decide one command after the other, and notes what was decided."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, NamedTuple, TypeVar
+
+from domain.calendar import Calendar
+from domain.cart import Cart
+from domain.commands import Command
+from domain.errors import Refusal
+from domain.kernel import Aggregate, Envelope, Event, Recorded, Value
+from domain.order import Order
+from domain.payment import Payment
+from domain.pricing import PriceList
+from domain.shop import Shop
+from domain.subscription import Subscription
+
+History = Iterable[tuple[Any, datetime]]
+"""A stream's events in order, each with its business time."""
+
+AggregateT = TypeVar("AggregateT", bound=Aggregate[Any])
+
+
+class Decision(NamedTuple):
+    """What became of one command."""
+
+    command: Command
+    refusal: Refusal | None
+    data: Value | None
+    events: list[Recorded]
+
+
+class Desk:
+    """One writer's view of the aggregates; what it read is noted, so that the store can check that it still holds."""
+
+    def __init__(
+        self,
+        prices: PriceList,
+        load: Callable[[list[str]], Mapping[str, History]],
+        order_numbers: Iterator[str],
+        *,
+        capacity: int = 50_000,
+    ) -> None:
+        """`load` fetches many streams at once; `capacity` is how many aggregates are kept warm between batches."""
+        self.shop = Shop(prices, self)
+        self._load = load
+        self._order_numbers = order_numbers
+        self._capacity = capacity
+        self._warm: dict[str, Aggregate[Any]] = {}
+        self._seen: dict[str, int] = {}
+        self._journal: list[tuple[Aggregate[Any], int, Event, str]] = []
+
+    # A batch
+
+    def begin(self, commands: Iterable[Command]) -> None:
+        """Forget what the last batch read, and load in one go what this one is known to need."""
+        self._seen.clear()
+        if len(self._warm) > self._capacity:
+            for stream in list(self._warm)[: len(self._warm) - self._capacity // 2]:
+                del self._warm[stream]
+        wanted = {
+            stream
+            for command in commands
+            if not isinstance(command.data, Refusal)
+            for stream in command.data.streams()
+            if stream not in self._warm
+        }
+        if wanted:
+            histories = self._load(list(wanted))
+            for stream in wanted:
+                self._replay(stream, histories.get(stream, ()))
+
+    def decide(self, command: Command, clock: datetime) -> Decision:
+        try:
+            data, time = self.shop.decide(command, clock)
+        except Refusal as refusal:
+            if self._journal:
+                raise AssertionError(f"{command.type} was refused after it had recorded") from refusal
+            return Decision(command, refusal, refusal.data, [])
+        return Decision(command, None, data, self._collect(command, time, clock))
+
+    def _collect(self, command: Command, time: datetime, clock: datetime) -> list[Recorded]:
+        envelope = Envelope(
+            business_time=time,
+            recorded_time=clock,
+            actor=command.actor,
+            command_id=command.id,
+            correlation_id=command.correlation_id or command.id,
+            causation_id=command.causation_id or command.id,
+            price_list=self.shop.prices.version,
+            command_time=command.time if time != command.time else None,
+        )
+        recorded = []
+        for aggregate, version, event, subject in self._journal:
+            aggregate.time = time
+            recorded.append(Recorded(aggregate.stream, version, event, subject, envelope))
+        self._journal.clear()
+        return recorded
+
+    def reads(self) -> dict[str, int]:
+        """The streams this batch only looked at, with the versions it saw: true as long as nobody else wrote them."""
+        return {stream: version for stream, version in self._seen.items() if self._warm[stream].version == version}
+
+    def due_changes(self) -> dict[str, date | None]:
+        """The streams whose next due date this batch has changed."""
+        changes = {}
+        for stream, version in self._seen.items():
+            aggregate = self._warm[stream]
+            if aggregate.version != version and (due := aggregate.due()) != aggregate.indexed_due:
+                changes[stream] = aggregate.indexed_due = due
+        return changes
+
+    def forget(self) -> None:
+        """Drop what the batch touched: it was decided on something that is no longer true."""
+        for stream in self._seen:
+            self._warm.pop(stream, None)
+        self._seen.clear()
+        self._journal.clear()
+
+    # What the shop asks for
+
+    def subscription(self, name: str) -> Subscription:
+        return self._find(Subscription, name)
+
+    def cart(self, name: str) -> Cart:
+        return self._find(Cart, name)
+
+    def order(self, name: str) -> Order:
+        return self._find(Order, name)
+
+    def payment(self, name: str) -> Payment:
+        return self._find(Payment, name)
+
+    def calendar(self) -> Calendar:
+        return self._find(Calendar, Calendar.NAME)
+
+    def new_order(self) -> Order:
+        """An order under a number that nobody else can have, so there is nothing to load."""
+        number = next(self._order_numbers)
+        self._replay(f"{Order.kind}/{number}", ())
+        return self.order(number)
+
+    def _find(self, kind: type[AggregateT], name: str) -> AggregateT:
+        stream = f"{kind.kind}/{name}"
+        aggregate = self._warm.get(stream)
+        if aggregate is None:
+            aggregate = self._replay(stream, self._load([stream]).get(stream, ()))
+        if stream not in self._seen:
+            self._seen[stream] = aggregate.version
+        assert isinstance(aggregate, kind)
+        return aggregate
+
+    def _replay(self, stream: str, history: History) -> Aggregate[Any]:
+        aggregate = self._warm[stream] = replay(stream, history)
+        aggregate.journal = self._journal
+        return aggregate
+
+
+KINDS: dict[str, type[Aggregate[Any]]] = {kind.kind: kind for kind in (Subscription, Cart, Order, Payment, Calendar)}
+
+
+def replay(stream: str, history: History) -> Aggregate[Any]:
+    """The aggregate of a stream as its history left it."""
+    kind, _, name = stream.partition("/")
+    return KINDS[kind](name).replay(history)

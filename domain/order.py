@@ -1,0 +1,247 @@
+"""Order: what was bought, under which terms, and what has come in for it."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, assert_never
+
+from pydantic import NonNegativeInt
+
+from domain import errors
+from domain.kernel import Aggregate, Event
+from domain.money import Price
+from domain.pricing import OrderNumber, Quote, Renewal, ServiceId
+
+NOTHING = Decimal("0.00")
+
+
+class OrderState(StrEnum):
+    """Confirmed is not paid (O2)."""
+
+    AWAITING_PAYMENT = "awaiting_payment"
+    PAID = "paid"
+    FULFILLED = "fulfilled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class OrderPlaced(Event, topic="order.order-placed.v1"):
+    order_number: OrderNumber
+    subscription_id: str
+    quote: Quote
+    payment_method: str
+    immediate: bool
+    registration_days: NonNegativeInt
+    """Working days until a payment by this method is registered, by the policy of the day (O3)."""
+    instructions_delay_minutes: NonNegativeInt
+    accepted_terms: str
+    accepted_by: str
+    seats: NonNegativeInt
+    """0 for a renewal."""
+    extends: tuple[ServiceId, ...] = ()
+    """The services active at placement, if they follow the seats' expiry (P4)."""
+    renewals: tuple[Renewal, ...] = ()
+    lapses_on: date
+    """The last payable day (O8)."""
+
+
+class OrderPartlyPaid(Event, topic="order.order-partly-paid.v1"):
+    order_number: OrderNumber
+    reference: str
+    amount: Price
+    paid: Price
+
+
+class OrderPaid(Event, topic="order.order-paid.v1"):
+    """Paid in full; it carries what activation and invoicing need."""
+
+    order_number: OrderNumber
+    subscription_id: str
+    reference: str
+    amount: Price
+    paid: Price
+    paid_on: date
+    quote: Quote
+
+
+class OrderPaymentWithdrawn(Event, topic="order.order-payment-withdrawn.v1"):
+    order_number: OrderNumber
+    reference: str
+    amount: Price
+    paid: Price
+
+
+class OrderFulfilled(Event, topic="order.order-fulfilled.v1"):
+    order_number: OrderNumber
+    subscription_id: str
+    seats: NonNegativeInt
+    expires_on: date
+    """When what was bought ends; for a renewal of several services the latest of their expiries."""
+
+
+class OrderCancelled(Event, topic="order.order-cancelled.v1"):
+    order_number: OrderNumber
+    reason: str
+
+
+class OrderVoided(Event, topic="order.order-voided.v1"):
+    """Paid, but a service it was for has ended meanwhile: nothing is fulfilled (O11)."""
+
+    order_number: OrderNumber
+    reason: Literal["service_ended"]
+
+
+class OrderExpired(Event, topic="order.order-expired.v1"):
+    order_number: OrderNumber
+    lapsed_on: date
+
+
+OrderEvent = (
+    OrderPlaced
+    | OrderPartlyPaid
+    | OrderPaid
+    | OrderPaymentWithdrawn
+    | OrderFulfilled
+    | OrderCancelled
+    | OrderVoided
+    | OrderExpired
+)
+
+
+class Order(Aggregate[OrderEvent]):
+    kind = "order"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.placed: OrderPlaced
+        self.state = OrderState.AWAITING_PAYMENT
+        self.payments: dict[str, Decimal] = {}
+        """What each payment reference has brought."""
+        self.paid_on: date | None = None
+        self.fulfilled: OrderFulfilled | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.placed.subscription_id
+
+    # Decisions
+
+    def place(self, placed: OrderPlaced) -> None:
+        self.record(placed)
+
+    def receive(self, reference: str, amount: Decimal, *, on: date) -> None:
+        """Add a payment's money; the order is paid when nothing is missing (O6)."""
+        paid = self.paid + amount
+        if paid < self.placed.quote.total:
+            self.record(OrderPartlyPaid(order_number=self.name, reference=reference, amount=amount, paid=paid))
+        else:
+            self.record(
+                OrderPaid(
+                    order_number=self.name,
+                    subscription_id=self.placed.subscription_id,
+                    reference=reference,
+                    amount=amount,
+                    paid=paid,
+                    paid_on=on,
+                    quote=self.placed.quote,
+                )
+            )
+
+    def withdraw(self, reference: str, amount: Decimal) -> None:
+        """Give a payment's money back to the operator's hands, before the order is paid."""
+        paid = self.paid - amount
+        self.record(OrderPaymentWithdrawn(order_number=self.name, reference=reference, amount=amount, paid=paid))
+
+    def fulfil(self, expires_on: date) -> None:
+        if self.state is OrderState.PAID:
+            placed = self.placed
+            self.record(
+                OrderFulfilled(
+                    order_number=self.name,
+                    subscription_id=placed.subscription_id,
+                    seats=placed.seats,
+                    expires_on=expires_on,
+                )
+            )
+
+    def void(self) -> None:
+        self.record(OrderVoided(order_number=self.name, reason="service_ended"))
+
+    def cancel(self, reason: str, *, on: date) -> None:
+        """Only an order not yet paid in full can be cancelled (O8)."""
+        self.refuse_unless_payable(on)
+        self.record(OrderCancelled(order_number=self.name, reason=reason))
+
+    def expire(self) -> None:
+        self.record(OrderExpired(order_number=self.name, lapsed_on=self.placed.lapses_on))
+
+    # Questions
+
+    @property
+    def is_paid(self) -> bool:
+        return self.state in (OrderState.PAID, OrderState.FULFILLED)
+
+    @property
+    def awaits_payment(self) -> bool:
+        return self.exists and self.state is OrderState.AWAITING_PAYMENT
+
+    def is_payable(self, on: date) -> bool:
+        """A payment after `lapses_on` is late even before a closed day says so (O8)."""
+        return self.awaits_payment and on <= self.placed.lapses_on
+
+    def has_lapsed(self, on: date) -> bool:
+        """Too late to be paid, whether or not a closed day has said so (T2)."""
+        return self.awaits_payment and on > self.placed.lapses_on
+
+    def refuse_unless_payable(self, on: date) -> None:
+        if not self.exists:
+            raise errors.OrderUnknown(order=self.name)
+        if not self.is_payable(on):
+            raise errors.OrderNotOpen(order=self.name)
+
+    @property
+    def paid(self) -> Decimal:
+        return sum(self.payments.values(), NOTHING)
+
+    @property
+    def missing(self) -> Decimal:
+        return self.placed.quote.total - self.paid
+
+    @property
+    def moves(self) -> Sequence[str]:
+        """The services whose expiry fulfilling this order moves."""
+        renewed = (renewal.service_id for renewal in self.placed.renewals if renewal.quantity)
+        return [*self.placed.extends, *renewed]
+
+    def due(self) -> date | None:
+        return self.placed.lapses_on if self.awaits_payment else None
+
+    # Memory
+
+    def evolve(self, event: OrderEvent) -> None:
+        match event:
+            case OrderPlaced():
+                self.placed = event
+            case OrderPartlyPaid():
+                self._receive(event.reference, event.amount)
+            case OrderPaid():
+                self._receive(event.reference, event.amount)
+                self.state, self.paid_on = OrderState.PAID, event.paid_on
+            case OrderPaymentWithdrawn():
+                self._receive(event.reference, -event.amount)
+            case OrderFulfilled():
+                self.state, self.fulfilled = OrderState.FULFILLED, event
+            case OrderCancelled() | OrderVoided():
+                self.state = OrderState.CANCELLED
+            case OrderExpired():
+                self.state = OrderState.EXPIRED
+            case _:
+                assert_never(event)
+
+    def _receive(self, reference: str, amount: Decimal) -> None:
+        left = self.payments.get(reference, NOTHING) + amount
+        if left:
+            self.payments[reference] = left
+        else:
+            self.payments.pop(reference, None)

@@ -1,0 +1,415 @@
+"""The shop: one method per command, each a decision over the aggregates it concerns."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+from domain import commands as c
+from domain import errors
+from domain.calendar import Calendar
+from domain.cart import Cart, EntryPoint
+from domain.commands import Command
+from domain.kernel import ROME, Aggregate, Value
+from domain.order import Order, OrderPlaced, OrderState
+from domain.payment import NOTHING, Payment, PaymentRegistered, RefundReason, SplitPart
+from domain.pricing import Kind, PriceList, Quote, renewal_quote, renewals, seats_quote
+from domain.subscription import AccountHolder, StartedService, Subscription
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far a command's time may be ahead of the clock (T1)."""
+
+
+class Aggregates(Protocol):
+    """Where the shop finds aggregates, warm or freshly replayed; one that has no events yet is empty."""
+
+    def subscription(self, name: str) -> Subscription: ...
+    def cart(self, name: str) -> Cart: ...
+    def order(self, name: str) -> Order: ...
+    def payment(self, name: str) -> Payment: ...
+    def calendar(self) -> Calendar: ...
+    def new_order(self) -> Order: ...
+
+
+class QuoteGiven(Value):
+    quote: Quote
+
+
+class OrderGiven(Value):
+    order_number: str
+    quote: Quote
+    lapses_on: date
+
+
+class Decision(Protocol):
+    def __call__(self, data: Any, at: "Moment") -> Value | None: ...
+
+
+class Moment:
+    """When a command is decided: its own time, or the last event's of what it concerns where that is later (T3)."""
+
+    def __init__(self, command: Command, clock: datetime) -> None:
+        self.time = command.time
+        self.clock = clock
+        self.command_time = command.time
+
+    def after(self, *aggregates: Aggregate[Any]) -> date:
+        """The business date, never before what these aggregates have already seen."""
+        for aggregate in aggregates:
+            if aggregate.time is not None and aggregate.time > self.time:
+                self.time = aggregate.time
+        return self.on
+
+    @property
+    def on(self) -> date:
+        return self.time.astimezone(ROME).date()
+
+
+class Shop:
+    """Decides commands; what comes of them is recorded in the aggregates, or refused without a trace."""
+
+    def __init__(self, prices: PriceList, aggregates: Aggregates) -> None:
+        self.prices = prices
+        self.find = aggregates
+        self._decisions: dict[type, Callable[[Any, Moment], Value | None]] = {
+            c.StartSubscription: self.start_subscription,
+            c.ConfigureUser: self.configure_user,
+            c.DeleteUser: self.delete_user,
+            c.OpenCart: self.open_cart,
+            c.ChooseSeats: self.choose_seats,
+            c.SwitchAlignment: self.switch_alignment,
+            c.ChooseRenewal: self.choose_renewal,
+            c.PlaceOrder: self.place_order,
+            c.RegisterPayment: self.register_payment,
+            c.MatchPayment: self.match_payment,
+            c.UnmatchPayment: self.unmatch_payment,
+            c.SplitPayment: self.split_payment,
+            c.RefundPayment: self.refund_payment,
+            c.CancelOrder: self.cancel_order,
+            c.CloseDay: self.close_day,
+            c.FulfilOrder: self.fulfil_order,
+            c.CloseStreamDay: self.close_stream_day,
+        }
+
+    def decide(self, command: Command, clock: datetime) -> tuple[Value | None, datetime]:
+        """What the answer carries and the business time of the decision; raises Refusal."""
+        if isinstance(command.data, errors.Refusal):
+            raise command.data
+        if command.time > clock + CLOCK_SKEW:
+            raise errors.TimeInFuture
+        at = Moment(command, clock)
+        return self._decisions[type(command.data)](command.data, at), at.time
+
+    # Subscription
+
+    def start_subscription(self, data: c.StartSubscription, at: Moment) -> None:
+        subscription = self.find.subscription(data.subscription_id)
+        on = at.after(subscription)
+        if subscription.exists:
+            raise errors.SubscriptionExists(subscription=data.subscription_id)
+        items = [self.prices.item(service.sku) for service in data.services]
+        bases = [service for service, item in zip(data.services, items, strict=True) if item.kind is Kind.BASE]
+        if len(bases) != 1 or bases[0].quantity != 1:
+            raise errors.DataInvalid(
+                field="services",
+                it_reason="deve contenere un solo servizio principale",
+                en_reason="needs exactly one base service",
+            )
+        services = [
+            StartedService(
+                service_id=f"S{number}",
+                sku=item.sku,
+                kind=item.kind,
+                quantity=service.quantity,
+                active_from=on,
+                expires_on=service.expires_on,
+                leap_day=(service.expires_on.month, service.expires_on.day) == (2, 29),
+                status=self.prices.lifecycle.status(service.expires_on, on),
+                included_users=item.included_users,
+            )
+            for number, (service, item) in enumerate(zip(data.services, items, strict=True), start=1)
+        ]
+        holder = AccountHolder.model_construct(**dict(data.account_holder))
+        subscription.start(holder, services, self.prices.lifecycle)
+
+    def configure_user(self, data: c.ConfigureUser, at: Moment) -> None:
+        subscription = self._existing(data.subscription_id)
+        lapsed = self._lapsed(subscription, at)
+        subscription.configure_user(data.username, data.email, data.permissions, on=at.on, lapsed=lapsed)
+        self._expire(lapsed)
+
+    def delete_user(self, data: c.DeleteUser, at: Moment) -> None:
+        subscription = self._existing(data.subscription_id)
+        at.after(subscription)
+        subscription.delete_user(data.username)
+
+    # Cart
+
+    def open_cart(self, data: c.OpenCart, at: Moment) -> None:
+        subscription = self._existing(data.subscription_id)
+        cart = self.find.cart(data.subscription_id)
+        on = at.after(subscription, cart)
+        cart.open(EntryPoint(data.entry_point), lifetime_days=self.prices.cart_lifetime_days, on=on)
+
+    def choose_seats(self, data: c.ChooseSeats, at: Moment) -> QuoteGiven:
+        subscription, cart, on = self._cart(data.subscription_id, at)
+        most = self.prices.max_seats_per_order
+        if not 1 <= data.quantity <= most:
+            raise errors.QuantityOutOfRange(quantity=data.quantity, least=1, most=most)
+        quote = self.quote_seats(subscription, data.quantity, extend=cart.extend, on=on)
+        cart.choose_seats(data.quantity, quote)
+        return QuoteGiven(quote=quote)
+
+    def choose_renewal(self, data: c.ChooseRenewal, at: Moment) -> QuoteGiven:
+        subscription, cart, _ = self._cart(data.subscription_id, at)
+        chosen = {service.service_id: service.quantity for service in data.services}
+        lapsed = self._lapsed(subscription, at)
+        quote = self._quote_renewal(subscription, chosen, data.years, extend=cart.extend, on=at.on, lapsed=lapsed)
+        cart.choose_renewal(chosen, data.years, quote)
+        assert quote is not None, "a cart refuses a renewal of nothing"
+        return QuoteGiven(quote=quote)
+
+    def switch_alignment(self, data: c.SwitchAlignment, at: Moment) -> QuoteGiven | None:
+        subscription, cart, _ = self._cart(data.subscription_id, at)
+        lapsed = self._lapsed(subscription, at)
+        quote = None if cart.is_empty else self._quote(subscription, cart, extend=data.extend, on=at.on, lapsed=lapsed)
+        cart.switch_alignment(data.extend, quote)
+        return QuoteGiven(quote=quote) if quote else None
+
+    def quote_seats(self, subscription: Subscription, quantity: int, *, extend: bool, on: date) -> Quote:
+        """What this many seats would cost on a date; also what `seatline quote` shows."""
+        subscription.refuse_expired_base(on)
+        return seats_quote(self.prices, quantity, subscription.active_holdings(on), extend=extend, on=on)
+
+    def _quote_renewal(
+        self,
+        subscription: Subscription,
+        chosen: Mapping[str, int],
+        years: int,
+        *,
+        extend: bool,
+        on: date,
+        lapsed: Mapping[str, Order],
+    ) -> Quote | None:
+        holdings = subscription.chosen_holdings(chosen, on)
+        subscription.refuse_displacing_users(chosen, on, lapsed=lapsed)
+        return renewal_quote(self.prices, holdings, years, extend=extend)
+
+    def _quote(
+        self, subscription: Subscription, cart: Cart, *, extend: bool, on: date, lapsed: Mapping[str, Order]
+    ) -> Quote:
+        if cart.quantity:
+            return self.quote_seats(subscription, cart.quantity, extend=extend, on=on)
+        quote = self._quote_renewal(subscription, cart.renewal, cart.years, extend=extend, on=on, lapsed=lapsed)
+        if quote is None:
+            raise errors.CartEmpty
+        return quote
+
+    # Order
+
+    def place_order(self, data: c.PlaceOrder, at: Moment) -> OrderGiven:
+        subscription, cart, _ = self._cart(data.subscription_id, at)
+        if cart.is_empty:
+            raise errors.CartEmpty
+        lapsed, on = self._lapsed(subscription, at), at.on
+        quote = self._quote(subscription, cart, extend=cart.extend, on=on, lapsed=lapsed)
+        method = self.prices.by_method.get(data.payment_method)
+        if method is None:
+            raise errors.MethodNotAvailable(method=data.payment_method)
+        if data.accepted_terms is None:
+            raise errors.TermsNotAccepted(terms=self.prices.terms)
+        if data.accepted_terms != self.prices.terms:
+            raise errors.TermsOutdated(accepted=data.accepted_terms, terms=self.prices.terms)
+        if data.quote_hash not in (None, quote.hash):
+            raise errors.QuoteChanged(total=quote.total, data=QuoteGiven(quote=quote))
+        renewed = renewals(subscription.chosen_holdings(cart.renewal, on), cart.years, extend=cart.extend)
+        extends = (
+            [held.service_id for held in subscription.active_holdings(on)] if cart.quantity and cart.extend else []
+        )
+        keeps = {service_id: subscription.services[service_id].final_quantity for service_id in extends}
+        keeps |= {renewal.service_id: renewal.quantity for renewal in renewed}
+        subscription.refuse_held(keeps, lapsed=lapsed)
+
+        self._expire(lapsed)
+        order = self.find.new_order()
+        number = order.name
+        lapses_on = on + timedelta(days=self.prices.order_lifetime_days)
+        cart.check_out(number, quote)
+        order.place(
+            OrderPlaced(
+                order_number=number,
+                subscription_id=data.subscription_id,
+                quote=quote,
+                payment_method=method.method,
+                immediate=method.immediate,
+                registration_days=method.registration_days,
+                instructions_delay_minutes=self.prices.instructions_delay_minutes,
+                accepted_terms=data.accepted_terms,
+                accepted_by=data.accepted_by,
+                seats=cart.quantity,
+                extends=tuple(extends),
+                renewals=tuple(renewed),
+                lapses_on=lapses_on,
+            )
+        )
+        subscription.hold(number, keeps)
+        return OrderGiven(order_number=number, quote=quote, lapses_on=lapses_on)
+
+    def cancel_order(self, data: c.CancelOrder, at: Moment) -> None:
+        order = self.find.order(data.order_number)
+        if not order.exists:
+            raise errors.OrderUnknown(order=data.order_number)
+        subscription = self.find.subscription(order.subject)
+        order.cancel(data.reason, on=at.after(order, subscription, *self._payments_of(order)))
+        self._close(order, "order_cancelled")
+
+    def fulfil_order(self, data: c.FulfilOrder, at: Moment) -> None:
+        """Give the subscription what was bought, once; if a service of it has ended, nothing, and the money back."""
+        order = self.find.order(data.order_number)
+        if order.state is not OrderState.PAID or order.paid_on is None:
+            return
+        subscription, placed, on = self.find.subscription(order.subject), order.placed, order.paid_on
+        at.after(order, subscription)
+        needed = {*order.moves, subscription.base.service_id} if placed.seats else set(order.moves)
+        if subscription.any_ended(needed, on):
+            at.after(*self._payments_of(order))
+            order.void()
+            self._close(order, "service_ended")
+            return
+        if placed.seats:
+            sku = placed.quote.lines[0].sku
+            expires_on = subscription.add_seats(order.name, sku, placed.seats, on=on, extend=placed.extends)
+        else:
+            expires_on = subscription.renew(order.name, placed.renewals, on=on)
+        order.fulfil(expires_on)
+
+    def _close(self, order: Order, reason: RefundReason) -> None:
+        """An order that ends unfulfilled frees its services and owes back what it has received (O8)."""
+        self.find.subscription(order.subject).release(order.name)
+        for payment in self._payments_of(order):
+            payment.owe_back_from(order.name, reason)
+
+    def _lapsed(self, subscription: Subscription, at: Moment) -> dict[str, Order]:
+        """The orders that hold services and can no longer be paid, whether or not a closed day has said so (T2)."""
+        on = at.after(subscription)
+        held = {number: self.find.order(number) for number in subscription.held}
+        lapsed = {number: order for number, order in held.items() if order.has_lapsed(on)}
+        for order in lapsed.values():
+            at.after(order, *self._payments_of(order))
+        return lapsed
+
+    def _expire(self, lapsed: Mapping[str, Order]) -> None:
+        for order in lapsed.values():
+            order.expire()
+            self._close(order, "order_expired")
+
+    def _payments_of(self, order: Order) -> list[Payment]:
+        return [self.find.payment(reference) for reference in order.payments]
+
+    # Payment
+
+    def register_payment(self, data: c.RegisterPayment, at: Moment) -> None:
+        if data.currency != "EUR":
+            raise errors.CurrencyNotAccepted(currency=data.currency)
+        payment = self.find.payment(data.reference)
+        if payment.exists:
+            if payment.is_same(data.amount, data.order_number, data.method):
+                return
+            raise errors.PaymentReferenceReused(reference=data.reference)
+        order = self.find.order(data.order_number)
+        on = at.after(order)
+        payment.register(
+            PaymentRegistered(
+                reference=data.reference,
+                order_number=data.order_number,
+                subscription_id=order.subject if order.exists else None,
+                amount=data.amount,
+                currency="EUR",
+                method=data.method,
+                value_date=data.value_date,
+            )
+        )
+        if order.exists:
+            self._allocate(payment, order, data.amount, on)
+
+    def match_payment(self, data: c.MatchPayment, at: Moment) -> None:
+        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
+        on = at.after(payment, order)
+        order.refuse_unless_payable(on)
+        payment.match(order.name, order.subject, data.operator)
+        self._allocate(payment, order, payment.at_hand, on)
+
+    def split_payment(self, data: c.SplitPayment, at: Moment) -> None:
+        payment = self._known_payment(data.reference)
+        orders = [(self.find.order(part.order_number), part.amount) for part in data.parts]
+        on = at.after(payment, *(order for order, _ in orders))
+        for order, _ in orders:
+            order.refuse_unless_payable(on)
+        payment.split([SplitPart(order_number=order.name, amount=amount) for order, amount in orders], data.operator)
+        for order, amount in orders:
+            self._allocate(payment, order, amount, on)
+
+    def unmatch_payment(self, data: c.UnmatchPayment, at: Moment) -> None:
+        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
+        order.refuse_unless_payable(at.after(payment, order))
+        payment.unmatch(order.name, data.operator)
+        order.withdraw(payment.name, order.payments[payment.name])
+
+    def refund_payment(self, data: c.RefundPayment, at: Moment) -> None:
+        payment = self._known_payment(data.reference)
+        at.after(payment)
+        payment.refund(data.amount, data.operator)
+
+    def _allocate(self, payment: Payment, order: Order, amount: Decimal, on: date) -> None:
+        """Give a payable order as much of the money as it still misses; the rest is the payer's again (O6)."""
+        share = min(amount, order.missing) if order.is_payable(on) else NOTHING
+        if share:
+            payment.allocate(order.name, order.subject, share)
+            order.receive(payment.name, share, on=on)
+        payment.owe_back(order.name, amount - share, "surplus" if order.is_paid else "late")
+
+    # Calendar
+
+    def close_day(self, data: c.CloseDay, at: Moment) -> None:
+        calendar = self.find.calendar()
+        today = min(at.after(calendar), at.clock.astimezone(ROME).date())
+        calendar.close(data.date, today=today)
+
+    def close_stream_day(self, data: c.CloseStreamDay, at: Moment) -> None:
+        kind, _, name = data.stream.partition("/")
+        match kind:
+            case Subscription.kind:
+                subscription = self.find.subscription(name)
+                at.after(subscription)
+                subscription.close_day(data.day)
+            case Cart.kind:
+                cart = self.find.cart(name)
+                at.after(cart)
+                cart.close_day(data.day)
+            case Order.kind:
+                order = self.find.order(name)
+                if order.has_lapsed(data.day + timedelta(days=1)):
+                    at.after(order, self.find.subscription(order.subject), *self._payments_of(order))
+                    self._expire({name: order})
+            case _:
+                raise ValueError(f"no day ends for {data.stream}")
+
+    # Finding
+
+    def _existing(self, name: str) -> Subscription:
+        subscription = self.find.subscription(name)
+        if not subscription.exists:
+            raise errors.SubscriptionUnknown(subscription=name)
+        return subscription
+
+    def _cart(self, name: str, at: Moment) -> tuple[Subscription, Cart, date]:
+        subscription, cart = self._existing(name), self.find.cart(name)
+        on = at.after(subscription, cart)
+        cart.refuse_unless_open(on)
+        return subscription, cart, on
+
+    def _known_payment(self, reference: str) -> Payment:
+        payment = self.find.payment(reference)
+        if not payment.exists:
+            raise errors.PaymentUnknown(reference=reference)
+        return payment

@@ -1,0 +1,500 @@
+"""Subscription: services, seats and users that end together, or each in its own time."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Literal, assert_never
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from domain import errors
+from domain.kernel import Aggregate, Event, Value
+from domain.pricing import Holding, Kind, Lifecycle, OrderNumber, Renewal, ServiceId, Sku, Status
+from domain.terms import Anchor, add_years, remembers_leap_day
+
+USERNAME = re.compile(r"(?=(?:[._@-]*[A-Za-z0-9]){8})[A-Za-z0-9._@-]{8,64}")
+NEVER_REMINDED = 1_000_000
+
+
+class AccountHolder(Value):
+    """Who pays, and where the payment instructions go."""
+
+    name: str
+    email: str
+    language: Literal["it", "en"]
+    tax_code: str | None = None
+    vat_number: str | None = None
+
+
+class StartedService(Value):
+    service_id: ServiceId
+    sku: Sku
+    kind: Kind
+    quantity: PositiveInt
+    active_from: date
+    expires_on: date
+    leap_day: bool = False
+    """The expiry stands for a 29 February (S3)."""
+    status: Status
+    included_users: NonNegativeInt = 0
+
+
+class SubscriptionStarted(Event, topic="subscription.subscription-started.v1"):
+    account_holder: AccountHolder
+    services: tuple[StartedService, ...]
+    lifecycle: Lifecycle
+
+
+class UserConfigured(Event, topic="subscription.user-configured.v1"):
+    username: str
+    email: str
+    permissions: tuple[str, ...]
+    replaces: bool = False
+    """The username was configured already: it takes no further seat (S5)."""
+
+
+class UserDeleted(Event, topic="subscription.user-deleted.v1"):
+    username: str
+
+
+class ServicesHeld(Event, topic="subscription.services-held.v1"):
+    """An open order extends or renews these services; `keeps` says how many seats of each it leaves (C4, O10)."""
+
+    order_number: OrderNumber
+    keeps: dict[ServiceId, NonNegativeInt]
+
+
+class ServicesReleased(Event, topic="subscription.services-released.v1"):
+    """The order that held services ended without being fulfilled."""
+
+    order_number: OrderNumber
+
+
+class SeatsAdded(Event, topic="subscription.seats-added.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    sku: Sku
+    quantity: PositiveInt
+    active_from: date
+    expires_on: date
+    leap_day: bool = False
+
+
+class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    was: date
+    expires_on: date
+    leap_day: bool = False
+    status: Status
+
+
+class ServiceRenewed(Event, topic="subscription.service-renewed.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    quantity: PositiveInt
+    """From `was` on; until then the paid quantity stays (C4)."""
+    was: date
+    expires_on: date
+    leap_day: bool = False
+    status: Status
+
+
+class RenewalDeclined(Event, topic="subscription.renewal-declined.v1"):
+    """A renewal with quantity 0: the service runs out, and configuring no longer counts on it (C4)."""
+
+    order_number: OrderNumber
+    service_id: ServiceId
+
+
+class ServiceReduced(Event, topic="subscription.service-reduced.v1"):
+    """The term that was paid with more seats is over."""
+
+    service_id: ServiceId
+    was: PositiveInt
+    quantity: PositiveInt
+
+
+class ExpiryReminderDue(Event, topic="subscription.expiry-reminder-due.v1"):
+    service_id: ServiceId
+    expires_on: date
+    days_before: PositiveInt
+
+
+class ServiceExpiring(Event, topic="subscription.service-expiring.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+class ServiceExpired(Event, topic="subscription.service-expired.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+class ServiceEnded(Event, topic="subscription.service-ended.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+SubscriptionEvent = (
+    SubscriptionStarted
+    | UserConfigured
+    | UserDeleted
+    | ServicesHeld
+    | ServicesReleased
+    | SeatsAdded
+    | ExpiryAligned
+    | ServiceRenewed
+    | RenewalDeclined
+    | ServiceReduced
+    | ExpiryReminderDue
+    | ServiceExpiring
+    | ServiceExpired
+    | ServiceEnded
+)
+
+
+@dataclass(slots=True)
+class Service:
+    """One line of a subscription, as remembered."""
+
+    service_id: str
+    sku: str
+    kind: Kind
+    quantity: int
+    expires_on: date
+    leap_day: bool
+    status: Status
+    included_users: int = 0
+    reductions: list[tuple[date, int]] = field(default_factory=list)
+    """(last day of the larger quantity, quantity from then on), in order of time."""
+    declined: bool = False
+    reminded: int = NEVER_REMINDED
+    """The smallest number of days before this expiry at which a reminder fell due."""
+
+    @property
+    def anchor(self) -> Anchor:
+        return Anchor.of(self.expires_on, self.leap_day)
+
+    @property
+    def final_quantity(self) -> int:
+        """What is left after every reduction that has been agreed."""
+        return self.reductions[-1][1] if self.reductions else self.quantity
+
+    @property
+    def users(self) -> int:
+        """How many users one of it is good for."""
+        match self.kind:
+            case Kind.BASE:
+                return self.included_users
+            case Kind.SEAT:
+                return 1
+            case Kind.SPACE:
+                return 0
+            case _:
+                assert_never(self.kind)
+
+    def usable_on(self, on: date) -> bool:
+        return self.expires_on >= on
+
+    def move(self, expires_on: date, *, leap_day: bool, status: Status) -> None:
+        self.expires_on, self.leap_day, self.status = expires_on, leap_day, status
+        self.declined, self.reminded = False, NEVER_REMINDED
+
+
+class Subscription(Aggregate[SubscriptionEvent]):
+    kind = "subscription"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.account_holder: AccountHolder
+        self.lifecycle: Lifecycle
+        self.services: dict[str, Service] = {}
+        self.users: set[str] = set()
+        self.held: dict[str, Mapping[str, int]] = {}
+        """Open orders that extend or renew services, each with the seats it leaves of them."""
+        self.fulfilled: set[str] = set()
+
+    # Decisions
+
+    def start(self, holder: AccountHolder, services: Sequence[StartedService], lifecycle: Lifecycle) -> None:
+        self.record(SubscriptionStarted(account_holder=holder, services=tuple(services), lifecycle=lifecycle))
+
+    def configure_user(
+        self, username: str, email: str, permissions: Sequence[str], *, on: date, lapsed: Collection[str] = ()
+    ) -> None:
+        """Give a person a seat, or an already configured one another email and permissions (S4, S5)."""
+        if not USERNAME.fullmatch(username):
+            raise errors.UsernameInvalid
+        if permissions and "read" not in permissions:
+            raise errors.ReadPermissionMissing
+        replaces = username in self.users
+        if not replaces and len(self.users) >= (seats := self.seats_for_users(on, lapsed=lapsed)):
+            raise errors.NoFreeSeat(seats=seats)
+        self.record(UserConfigured(username=username, email=email, permissions=tuple(permissions), replaces=replaces))
+
+    def delete_user(self, username: str) -> None:
+        if username not in self.users:
+            raise errors.UserUnknown(username=username)
+        self.record(UserDeleted(username=username))
+
+    def hold(self, order: str, keeps: Mapping[str, int]) -> None:
+        """Reserve services for an open order, so that no other order changes them meanwhile (O10)."""
+        self.refuse_held(keeps)
+        if keeps:
+            self.record(ServicesHeld(order_number=order, keeps=dict(keeps)))
+
+    def release(self, order: str) -> None:
+        if order in self.held:
+            self.record(ServicesReleased(order_number=order))
+
+    def add_seats(self, order: str, sku: str, quantity: int, *, on: date, extend: Collection[str]) -> date:
+        """Add an order's seats, once; the services active when it was placed follow their expiry (S3, S6, S9)."""
+        expires_on, leap_day = add_years(on, 1), remembers_leap_day(on)
+        if order in self.fulfilled:
+            return expires_on
+        self.record(
+            SeatsAdded(
+                order_number=order,
+                service_id=f"S{len(self.services) + 1}",
+                sku=sku,
+                quantity=quantity,
+                active_from=on,
+                expires_on=expires_on,
+                leap_day=leap_day,
+            )
+        )
+        for service in [self.services[service_id] for service_id in extend]:
+            if service.expires_on < expires_on:
+                self.record(
+                    ExpiryAligned(
+                        order_number=order,
+                        service_id=service.service_id,
+                        was=service.expires_on,
+                        expires_on=expires_on,
+                        leap_day=leap_day,
+                        status=self.lifecycle.status(expires_on, on),
+                    )
+                )
+        return expires_on
+
+    def renew(self, order: str, renewals: Sequence[Renewal], *, on: date) -> date:
+        """Move each renewed service to the expiry that was sold, once; the payment date doesn't move it (C6, S9)."""
+        latest = max(renewal.expires_on for renewal in renewals if renewal.quantity)
+        if order in self.fulfilled:
+            return latest
+        for renewal in renewals:
+            service = self.services[renewal.service_id]
+            if not renewal.quantity:
+                self.record(RenewalDeclined(order_number=order, service_id=service.service_id))
+                continue
+            self.record(
+                ServiceRenewed(
+                    order_number=order,
+                    service_id=service.service_id,
+                    quantity=renewal.quantity,
+                    was=service.expires_on,
+                    expires_on=renewal.expires_on,
+                    leap_day=renewal.leap_day,
+                    status=self.lifecycle.status(renewal.expires_on, on),
+                )
+            )
+        self._reduce(before=on)
+        return latest
+
+    def close_day(self, closed: date) -> None:
+        """Record what the end of a day brings: reminders, reductions, and the next step of a service's life (S8)."""
+        tomorrow = closed + timedelta(days=1)
+        for service in self.services.values():
+            self._remind(service, tomorrow)
+            self._age(service, tomorrow)
+        self._reduce(before=tomorrow)
+
+    def _remind(self, service: Service, today: date) -> None:
+        days_left = (service.expires_on - today).days
+        reached = [days for days in self.lifecycle.reminder_days if days_left <= days < service.reminded]
+        if days_left >= 0 and reached and not service.declined:
+            # After an outage only the nearest reminder is due (T4).
+            self.record(
+                ExpiryReminderDue(
+                    service_id=service.service_id, expires_on=service.expires_on, days_before=min(reached)
+                )
+            )
+
+    def _age(self, service: Service, today: date) -> None:
+        status = self.lifecycle.status(service.expires_on, today)
+        facts = {"service_id": service.service_id, "expires_on": service.expires_on}
+        if status is Status.EXPIRING and service.status is Status.ACTIVE:
+            self.record(ServiceExpiring.model_validate(facts))
+        if status in (Status.EXPIRED, Status.ENDED) and service.status in (Status.ACTIVE, Status.EXPIRING):
+            self.record(ServiceExpired.model_validate(facts))
+        if status is Status.ENDED and service.status is Status.EXPIRED:
+            self.record(ServiceEnded.model_validate(facts))
+
+    def _reduce(self, *, before: date) -> None:
+        for service in self.services.values():
+            while service.reductions and service.reductions[0][0] < before:
+                _, quantity = service.reductions[0]
+                self.record(ServiceReduced(service_id=service.service_id, was=service.quantity, quantity=quantity))
+
+    # Questions
+
+    @property
+    def base(self) -> Service:
+        return next(service for service in self.services.values() if service.kind is Kind.BASE)
+
+    def refuse_expired_base(self, on: date) -> None:
+        """No seats are sold on a base service that has expired (C3)."""
+        if not self.base.usable_on(on):
+            raise errors.BaseServiceExpired(expired_on=self.base.expires_on.isoformat())
+
+    def refuse_held(self, services: Iterable[str], *, lapsed: Collection[str] = ()) -> None:
+        """Two open orders may not change one service (O10); an order that has lapsed is not open (T2)."""
+        for service_id in services:
+            for order, keeps in self.held.items():
+                if service_id in keeps and order not in lapsed:
+                    raise errors.ServiceInOpenOrder(service=service_id, order=order)
+
+    def active_holdings(self, on: date) -> tuple[Holding, ...]:
+        """The services that an extension moves: those that may be used on this date."""
+        return tuple([_holding(service) for service in self.services.values() if service.usable_on(on)])
+
+    def chosen_holdings(self, chosen: Mapping[str, int], on: date) -> list[tuple[Holding, int]]:
+        """The services a renewal chooses, with their new quantities; they may be expired but not ended (C6)."""
+        holdings = []
+        for service_id, quantity in chosen.items():
+            service = self.services.get(service_id)
+            if service is None:
+                raise errors.ServiceUnknown(service=service_id)
+            if self.lifecycle.status(service.expires_on, on) is Status.ENDED:
+                raise errors.ServiceEnded(service=service_id)
+            if not 0 <= quantity <= service.final_quantity:
+                raise errors.QuantityOutOfRange(quantity=quantity, least=0, most=service.final_quantity)
+            holdings.append((_holding(service), quantity))
+        return holdings
+
+    def refuse_displacing_users(self, chosen: Mapping[str, int], on: date, *, lapsed: Collection[str] = ()) -> None:
+        """Users already configured can't be removed from the cart: delete them in the panel first (C4)."""
+        kept = {service_id: self._kept(self.services[service_id], lapsed) for service_id in chosen}
+        left = self.seats_for_users(on, chosen, lapsed=lapsed)
+        # Where seats are short already, a renewal that takes none away stays possible.
+        if left < len(self.users) and left < self.seats_for_users(on, kept, lapsed=lapsed):
+            raise errors.ConfiguredUsersInTheWay(
+                configured=len(self.users), left=left, usernames=", ".join(sorted(self.users))
+            )
+
+    def seats_for_users(
+        self, on: date, renewed: Mapping[str, int] | None = None, *, lapsed: Collection[str] = ()
+    ) -> int:
+        """Included users while the base is active, and the active seats that reductions leave (S4, C4).
+
+        `renewed` says how many of which services a renewal would leave, expired ones too.
+        """
+        left = {s.service_id: self._kept(s, lapsed) for s in self.services.values() if s.usable_on(on)}
+        left |= renewed or {}
+        return sum(self.services[service_id].users * quantity for service_id, quantity in left.items())
+
+    def any_ended(self, services: Iterable[str], on: date) -> bool:
+        return any(self.lifecycle.status(self.services[s].expires_on, on) is Status.ENDED for s in services)
+
+    def _kept(self, service: Service, lapsed: Collection[str]) -> int:
+        """A service's quantity once every agreed or ordered reduction has taken effect."""
+        if service.declined:
+            return 0
+        ordered = (
+            keeps[service.service_id]
+            for order, keeps in self.held.items()
+            if service.service_id in keeps and order not in lapsed
+        )
+        return min((service.final_quantity, *ordered))
+
+    def due(self) -> date | None:
+        return min(filter(None, map(self._next_due, self.services.values())), default=None)
+
+    def _next_due(self, service: Service) -> date | None:
+        """The first date whose closing changes this service."""
+        expiry, life = service.expires_on, self.lifecycle
+        days = [expiry]
+        if service.status is Status.ENDED:
+            days = []
+        elif service.status is Status.EXPIRED:
+            days = [expiry + timedelta(days=life.restricted_days)]
+        elif not service.declined:
+            reminders = [before for before in life.reminder_days if before < service.reminded]
+            days += [expiry - timedelta(days=before + 1) for before in reminders]
+        if service.status is Status.ACTIVE:
+            days.append(expiry - timedelta(days=life.expiring_days + 1))
+        if service.reductions:
+            days.append(service.reductions[0][0])
+        return min(days, default=None)
+
+    # Memory
+
+    def evolve(self, event: SubscriptionEvent) -> None:
+        match event:
+            case SubscriptionStarted():
+                self.account_holder, self.lifecycle = event.account_holder, event.lifecycle
+                for started in event.services:
+                    self.services[started.service_id] = Service(
+                        service_id=started.service_id,
+                        sku=started.sku,
+                        kind=started.kind,
+                        quantity=started.quantity,
+                        expires_on=started.expires_on,
+                        leap_day=started.leap_day,
+                        status=started.status,
+                        included_users=started.included_users,
+                    )
+            case UserConfigured():
+                self.users.add(event.username)
+            case UserDeleted():
+                self.users.discard(event.username)
+            case ServicesHeld():
+                self.held[event.order_number] = event.keeps
+            case ServicesReleased():
+                self.held.pop(event.order_number, None)
+            case SeatsAdded():
+                self._fulfil(event.order_number)
+                self.services[event.service_id] = Service(
+                    service_id=event.service_id,
+                    sku=event.sku,
+                    kind=Kind.SEAT,
+                    quantity=event.quantity,
+                    expires_on=event.expires_on,
+                    leap_day=event.leap_day,
+                    status=Status.ACTIVE,
+                )
+            case ExpiryAligned():
+                self.services[event.service_id].move(event.expires_on, leap_day=event.leap_day, status=event.status)
+            case ServiceRenewed():
+                self._fulfil(event.order_number)
+                service = self.services[event.service_id]
+                if event.quantity < service.final_quantity:
+                    service.reductions.append((event.was, event.quantity))
+                service.move(event.expires_on, leap_day=event.leap_day, status=event.status)
+            case RenewalDeclined():
+                self._fulfil(event.order_number)
+                self.services[event.service_id].declined = True
+            case ServiceReduced():
+                service = self.services[event.service_id]
+                service.quantity = event.quantity
+                del service.reductions[0]
+            case ExpiryReminderDue():
+                self.services[event.service_id].reminded = event.days_before
+            case ServiceExpiring():
+                self.services[event.service_id].status = Status.EXPIRING
+            case ServiceExpired():
+                self.services[event.service_id].status = Status.EXPIRED
+            case ServiceEnded():
+                self.services[event.service_id].status = Status.ENDED
+            case _:
+                assert_never(event)
+
+    def _fulfil(self, order: str) -> None:
+        self.fulfilled.add(order)
+        self.held.pop(order, None)
+
+
+def _holding(service: Service) -> Holding:
+    return Holding(service.service_id, service.sku, service.final_quantity, service.expires_on, service.anchor)
