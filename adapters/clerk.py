@@ -1,0 +1,152 @@
+"""The clerk: takes commands in batches, decides each exactly once, and answers when the batch is stored."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from adapters.postgres.log import Batch, Conflict, EventLog, Kept, Session
+from adapters.postgres.mapper import encode, encode_envelope, quoted
+from domain.commands import Command
+from domain.desk import Decision, Desk
+from domain.errors import CommandIdReused
+from domain.events import public_type
+from domain.kernel import Recorded
+from domain.order_number import order_numbers
+from domain.pricing import PriceList
+
+
+class Answer(NamedTuple):
+    """What a command gets back; `body` holds the rest as JSON members, beginning with a comma."""
+
+    command_id: str
+    outcome: str
+    original_outcome: str | None
+    body: str
+    position: int
+    events: Sequence[Recorded] = ()
+    """What this very call recorded; empty for a duplicate."""
+
+    @property
+    def counts_as_rejected(self) -> bool:
+        return "rejected" in (self.outcome, self.original_outcome)
+
+    def line(self) -> str:
+        """The answer as one line of JSON."""
+        original = f',"original_outcome":"{self.original_outcome}"' if self.original_outcome else ""
+        return (
+            f'{{"command_id":{quoted(self.command_id)},"outcome":"{self.outcome}"{original}'
+            f'{self.body},"position":{self.position}}}'
+        )
+
+
+class Clerk:
+    """One writer: a desk with its warm aggregates, over the log."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        prices: PriceList,
+        *,
+        capacity: int = 50_000,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._session: Session
+        self.desk = Desk(
+            prices,
+            lambda streams: self._session.histories(streams),
+            order_numbers(lambda: self._session.order_number_block()),
+            capacity=capacity,
+        )
+
+    def handle(self, commands: Sequence[Command]) -> list[Answer]:
+        """Decide and store one batch; the answers come in the order of the commands. Raises DatabaseAway.
+
+        After DatabaseAway the outcome is unknown: the same batch again finds what was stored as duplicates.
+        """
+        try:
+            with self._log.session() as self._session:
+                try:
+                    return self._attempt(commands)
+                except Conflict:
+                    self.desk.forget()
+                # Whoever lost a race goes alone the second time, so that it can't lose again.
+                with self._session.alone():
+                    return self._attempt(commands)
+        except BaseException:
+            self.desk.forget()
+            raise
+
+    def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
+        kept = self._session.kept([command.id for command in commands])
+        fresh = [command for command in commands if command.id not in kept]
+        self.desk.begin(fresh)
+        decided: dict[str, Decision] = {}
+        batch = Batch()
+        clock = self._clock()
+        for command in fresh:
+            if command.id not in decided:
+                decision = decided[command.id] = self.desk.decide(command, clock)
+                _add(batch, decision)
+        head = 0
+        if decided:
+            batch.reads, batch.due = self.desk.reads(), self.desk.due_changes()
+            head = self._session.append(batch)
+        places = {id_: place for place, id_ in enumerate(batch.command_ids)}
+        answers, first = [], set(decided)
+        for command in commands:
+            if command.id in kept:
+                answers.append(_again(command, kept[command.id]))
+                continue
+            place = places[command.id]
+            stored = Kept(
+                batch.fingerprints[place], batch.outcomes[place], batch.bodies[place], head + batch.offsets[place]
+            )
+            if command.id in first:
+                first.remove(command.id)
+                events = decided[command.id].events
+                answers.append(Answer(command.id, stored.outcome, None, stored.body, stored.position, events))
+            else:
+                answers.append(_again(command, stored))
+        return answers
+
+
+def _add(batch: Batch, decision: Decision) -> None:
+    command = decision.command
+    if decision.events:
+        opening = encode_envelope(decision.events[0].envelope)
+        for recorded in decision.events:
+            batch.streams.append(recorded.originator_id)
+            batch.versions.append(recorded.originator_version)
+            batch.topics.append(recorded.event.topic)
+            batch.states.append(encode(opening, recorded.event))
+            batch.subjects.append(recorded.subject)
+    batch.command_ids.append(command.id)
+    batch.fingerprints.append(command.fingerprint)
+    batch.outcomes.append("rejected" if decision.refusal else "accepted")
+    batch.bodies.append(_body(decision))
+    batch.offsets.append(len(batch.streams))
+
+
+def _body(decision: Decision) -> str:
+    parts = []
+    if decision.refusal:
+        parts.append(f',"code":"{decision.refusal.code}","message":{to_json(decision.refusal.message).decode()}')
+    events = ",".join([f'{{"type":"{public_type(e.event.topic)}","id":{quoted(e.id)}}}' for e in decision.events])
+    parts.append(f',"events":[{events}]')
+    if decision.data is not None:
+        data: Any = decision.data.__pydantic_serializer__.to_json(decision.data)
+        parts.append(f',"data":{data.decode()}')
+    return "".join(parts)
+
+
+def _again(command: Command, kept: Kept) -> Answer:
+    if command.fingerprint != kept.fingerprint:
+        refusal = CommandIdReused(id=command.id)
+        message = to_json(refusal.message).decode()
+        body = f',"code":"{refusal.code}","message":{message},"events":[]'
+        return Answer(command.id, "rejected", None, body, kept.position)
+    return Answer(command.id, "duplicate", kept.outcome, kept.body, kept.position)

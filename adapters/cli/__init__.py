@@ -1,0 +1,105 @@
+"""The command line. Only argparse is imported here, so that help and mistakes answer at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+DONE, DOMAIN_SAID_NO, BAD_USAGE, OUTSIDE_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Complaint(Exception):
+    """Ends the command with one line on stderr and this exit code."""
+
+    def __init__(self, line: str, exit_code: int = BAD_USAGE) -> None:
+        super().__init__(line)
+        self.exit_code = exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    arguments = _parser().parse_args(argv)
+    try:
+        code = import_module(f"adapters.cli.{arguments.command}").run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    except Exception as error:
+        code = _explain(error)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> int:
+    """One line for what can go wrong outside this program; anything else is a fault of ours and keeps its traceback."""
+    from adapters.embedded import EmbeddedPostgresError
+    from adapters.postgres.database import DatabaseAway
+    from adapters.postgres.schema import SchemaError
+    from adapters.settings import SettingsError
+
+    match error:
+        case Complaint():
+            code, line = error.exit_code, str(error)
+        case SettingsError():
+            code, line = BAD_USAGE, str(error)
+        case DatabaseAway():
+            code = OUTSIDE_FAILED
+            line = f"the database is away ({error}): nothing is lost, run the same command again when it is back"
+        case EmbeddedPostgresError() | SchemaError():
+            code, line = OUTSIDE_FAILED, str(error)
+        case _:
+            raise error
+    print(f"seatline: {line}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seatline",
+        description="Sells additional seats on running subscriptions: commands in, events kept, panels out.",
+        epilog="Settings come from the environment (SEATLINE_DATABASE_URL, SEATLINE_HOME, …): see README.md."
+        " Exit codes: 0 done, 1 the domain said no, 2 bad usage or input, 3 something outside failed.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help_: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_, description=help_)
+        added.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        return added
+
+    command("demo", "tell the two stories of a customer who buys seats, on a database of its own")
+
+    send = command("send", "decide the commands of JSONL files and print an answer a line")
+    send.add_argument("files", nargs="+", metavar="FILE", help="a file of CloudEvents, one a line; - is standard input")
+
+    run = command("run", "run workers until SIGTERM")
+    run.add_argument(
+        "workers", nargs="*", metavar="WORKER", help="projections, activation, email, calendar; default: all"
+    )
+    run.add_argument("--drain", action="store_true", help="repeat until nothing is left to do, then end")
+
+    quote = command("quote", "explain what more seats would cost, with and without extension")
+    quote.add_argument("subscription", metavar="SUB")
+    quote.add_argument("--seats", type=int, required=True, metavar="N")
+    quote.add_argument("--extend", action=argparse.BooleanOptionalAction, help="show only this choice")
+    quote.add_argument("--on", metavar="DATE", help="the order date, YYYY-MM-DD (default: today)")
+
+    panel = command("panel", "show a subscription's panel, now or as it was")
+    panel.add_argument("subscription", metavar="SUB")
+    panel.add_argument("--as-of", metavar="TIME", help="business time: only what had happened by then")
+    panel.add_argument("--known-at", metavar="TIME", help="recorded time: only what was known by then")
+    panel.add_argument("--language", choices=("en", "it"), default="en")
+
+    history = command("history", "tell what happened to a subscription: when, what, who and why")
+    history.add_argument("subscription", metavar="SUB")
+
+    rebuild = command("rebuild", "rebuild a read model beside the live one, compare, and swap")
+    rebuild.add_argument("views", nargs="*", metavar="VIEW", help="seats, services, users, orders, carts, payments")
+    rebuild.add_argument("--all", action="store_true", help="rebuild every view")
+
+    command("status", "show how far the workers are, and what waits for a person")
+    return parser

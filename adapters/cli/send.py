@@ -1,0 +1,191 @@
+"""`seatline send`: the commands of files, decided in batches, answered in order."""
+
+import argparse
+import os
+import select
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pydantic_core import to_json
+
+from adapters.clerk import Answer, Clerk
+from adapters.cli import BAD_USAGE, DOMAIN_SAID_NO, DONE, INTERRUPTED, Complaint
+from adapters.cloudevents import LARGEST, Unreadable, parse
+from adapters.postgres.database import DatabaseAway
+from adapters.settings import load_settings
+from adapters.wiring import engine
+from domain.commands import Command
+
+CHUNK = 1 << 20
+"""Bytes asked for at once; a pipe gives what is there, so a slow one gets small batches and quick answers."""
+PAUSES = (0.5, 1, 2, 4, 8)
+"""Seconds to wait, in turn, for a database that is away."""
+
+Tick = Callable[[int], None]
+
+
+class Stopped(Exception):
+    """The user wants to stop; what has been answered is done, the rest is untouched."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    sources = [_open(name) for name in arguments.files]
+    settings = load_settings()
+    counts: Counter[str] = Counter()
+    started = time.monotonic()
+    with engine(settings) as wired, _stopping() as stopped, _progress(sources) as tick:
+        clerk = wired.clerk()
+        try:
+            for name, source in zip(arguments.files, sources, strict=True):
+                label = name if len(sources) > 1 else None
+                for batch in _batches(_lines(source, stopped, tick), settings.batch_size):
+                    _answer(clerk, batch, label, counts)
+        except Stopped:
+            _summarise(counts, started, "interrupted: run the same files again to finish; ")
+            return INTERRUPTED
+    _summarise(counts, started, "")
+    if counts["unreadable"]:
+        return BAD_USAGE
+    return DOMAIN_SAID_NO if counts["no"] else DONE
+
+
+def _open(name: str) -> int:
+    if name == "-":
+        return sys.stdin.fileno()
+    try:
+        return os.open(name, os.O_RDONLY)
+    except OSError as error:
+        raise Complaint(f"{name}: {error.strerror}") from None
+
+
+def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[list[bytes | Unreadable]]:
+    """The lines of a file, as many at a time as could be read at once; a line too long is not kept in memory."""
+    rest, too_long = b"", False
+    while True:
+        while not select.select([source], [], [], 0.2)[0]:
+            if stopped():
+                raise Stopped
+        if stopped():
+            raise Stopped
+        try:
+            chunk = os.read(source, CHUNK)
+        except OSError as error:
+            raise Complaint(f"can't read: {error.strerror}") from None
+        tick(len(chunk))
+        *whole, rest = (rest + chunk).split(b"\n")
+        lines: list[bytes | Unreadable] = list(whole)
+        if too_long and lines:
+            lines[0], too_long = Unreadable(f"longer than {LARGEST} bytes"), False
+        if len(rest) > LARGEST:
+            rest, too_long = b"", True
+        if not chunk and (rest or too_long):
+            lines.append(Unreadable(f"longer than {LARGEST} bytes") if too_long else rest)
+        yield lines
+        if not chunk:
+            return
+
+
+def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[tuple[int, Command | Unreadable]]]:
+    number = 0
+    for lines in reads:
+        batch: list[tuple[int, Command | Unreadable]] = []
+        for line in lines:
+            number += 1
+            if isinstance(line, bytes) and not line.strip():
+                continue
+            batch.append((number, line if isinstance(line, Unreadable) else _parsed(line)))
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _parsed(line: bytes) -> Command | Unreadable:
+    try:
+        return parse(line)
+    except Unreadable as error:
+        return error
+
+
+def _answer(
+    clerk: Clerk, batch: list[tuple[int, Command | Unreadable]], file: str | None, counts: Counter[str]
+) -> None:
+    answers = iter(_patiently(clerk, [item for _, item in batch if isinstance(item, Command)]))
+    out = []
+    for number, item in batch:
+        if isinstance(item, Unreadable):
+            counts["unreadable"] += 1
+            where = {"line": number} if file is None else {"file": file, "line": number}
+            answer = {"outcome": "unreadable", **where, "code": item.code, "message": str(item)}
+            out.append(to_json(answer).decode())
+        else:
+            given = next(answers)
+            counts[given.outcome] += 1
+            counts["no"] += given.counts_as_rejected
+            out.append(given.line())
+    out.append("")
+    sys.stdout.write("\n".join(out))
+    sys.stdout.flush()
+
+
+def _patiently(clerk: Clerk, commands: list[Command]) -> list[Answer]:
+    """Decide a batch, waiting out a database that is away for a while; deciding again is safe."""
+    for pause in PAUSES:
+        try:
+            return clerk.handle(commands)
+        except DatabaseAway as error:
+            print(f"seatline: the database is away ({error}), trying again in {pause} s", file=sys.stderr)
+            time.sleep(pause)
+    return clerk.handle(commands)
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM end the work at the next batch; a second one at once."""
+    asked = False
+
+    def ask(signal_: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(sources: list[int]) -> Iterator[Tick]:
+    """A bar on stderr where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    total = sum(os.fstat(source).st_size for source in sources)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total or None)
+        yield lambda count: progress.advance(task, count)
+
+
+def _summarise(counts: Counter[str], started: float, prefix: str) -> None:
+    seconds = time.monotonic() - started
+    total = sum(counts[outcome] for outcome in ("accepted", "rejected", "duplicate", "unreadable"))
+    print(
+        f"seatline: {prefix}{total:,} lines in {seconds:.1f} s ({total / max(seconds, 0.001):,.0f}/s):"
+        f" {counts['accepted']:,} accepted, {counts['rejected']:,} rejected,"
+        f" {counts['duplicate']:,} duplicate, {counts['unreadable']:,} unreadable",
+        file=sys.stderr,
+    )

@@ -1,0 +1,63 @@
+"""Tables and figures for people: what the commands of the command line share."""
+
+import sys
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from domain.kernel import ROME
+
+STATUS_STYLES = {
+    "active": "green",
+    "fulfilled": "green",
+    "allocated": "green",
+    "expiring": "yellow",
+    "awaiting_payment": "yellow",
+    "paid": "cyan",
+    "expired": "red",
+    "ended": "red",
+    "cancelled": "dim",
+}
+
+
+def console() -> Console:
+    # Away from a terminal nothing has to fit a screen, and a cut-off figure would be wrong.
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, width=width)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(to_json(value).decode() + "\n")
+
+
+def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table with a title, its figures to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def status(value: str, label: str | None = None) -> Text:
+    return Text(label or value.replace("_", " "), style=STATUS_STYLES.get(value, ""))
+
+
+def cell(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case datetime():
+            return value.astimezone(ROME).strftime("%Y-%m-%d %H:%M")
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return f"{value:,.2f} €"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)

@@ -1,0 +1,77 @@
+"""`seatline status`: how far everybody is, and what waits for a person."""
+
+import argparse
+from typing import Any
+
+from psycopg.rows import dict_row
+from rich.text import Text
+
+from adapters.cli import DONE
+from adapters.cli.show import cell, console, print_json, table
+from adapters.settings import load_settings
+from adapters.wiring import Engine, engine
+
+READERS = """
+    SELECT reader, position, head - position AS events_behind, moved_at
+    FROM seatline.positions, (SELECT coalesce(max(notification_id), 0) AS head FROM seatline.stored_events) AS log
+    ORDER BY reader
+"""
+EFFECTS = """
+    SELECT worker, state, count(*) AS effects, count(*) FILTER (WHERE in_doubt) AS in_doubt, min(due_at) AS first_due
+    FROM seatline.effects GROUP BY worker, state ORDER BY worker, state
+"""
+ATTENTION = """
+    SELECT worker, id, state, in_doubt, attempts, error, changed_at
+    FROM seatline.effects
+    WHERE state = 'failed' OR (state = 'planned' AND error IS NOT NULL) ORDER BY changed_at LIMIT 50
+"""
+PAYMENTS = """
+    SELECT state, count(*) AS payments, sum(unallocated + refundable) AS at_hand
+    FROM panel.payments WHERE state IN ('orphan', 'surplus', 'late') GROUP BY state ORDER BY state
+"""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with engine(load_settings()) as wired:
+        found = {
+            "events": wired.log.head(),
+            "readers": _rows(wired, READERS),
+            "effects": _rows(wired, EFFECTS),
+            "attention": _rows(wired, ATTENTION),
+            "payments": _rows(wired, PAYMENTS),
+        }
+    if arguments.json:
+        print_json(found)
+    else:
+        _print(found)
+    return DONE
+
+
+def _rows(wired: Engine, query: str) -> list[dict[str, Any]]:
+    with wired.log.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode()).fetchall()
+
+
+def _print(found: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"[bold]{found['events']:,}[/] events in the log\n")
+    readers = table("Readers", "reader", "position", "events behind", "moved", right=("position", "events behind"))
+    for row in found["readers"]:
+        behind = Text(f"{row['events_behind']:,}", style="yellow" if row["events_behind"] else "green")
+        readers.add_row(row["reader"], f"{row['position']:,}", behind, cell(row["moved_at"]))
+    out.print(readers)
+    effects = table("\nEffects", "worker", "state", "how many", "in doubt", "first due", right=("how many", "in doubt"))
+    for row in found["effects"]:
+        due = cell(row["first_due"]) if row["state"] == "planned" else ""
+        effects.add_row(row["worker"], row["state"], f"{row['effects']:,}", f"{row['in_doubt']:,}", due)
+    out.print(effects)
+    if found["attention"] or found["payments"]:
+        waiting = table("\nWaiting for a person, or for the other side", "what", "state", "why")
+        for row in found["attention"]:
+            doubt = ", in doubt" if row["in_doubt"] else ""
+            waiting.add_row(f"{row['worker']} {row['id']}", f"{row['state']}{doubt}", cell(row["error"]))
+        for row in found["payments"]:
+            waiting.add_row(f"{row['payments']:,} payments", row["state"], f"{cell(row['at_hand'])} to match or refund")
+        out.print(waiting)
+    else:
+        out.print("\nNothing waits for a person.")

@@ -1,0 +1,129 @@
+"""Commands off the wire: CloudEvents 1.0 in structured JSON, hostile until parsed."""
+
+import json
+import re
+from datetime import datetime
+from hashlib import blake2b
+from operator import itemgetter
+from typing import Any
+
+from pydantic_core import to_json
+
+from domain.commands import Command, parse_data
+from domain.kernel import ROME
+
+LARGEST = 64 * 1024
+"""Bytes of a command; looked at before anything is parsed."""
+
+_RFC_3339 = re.compile(r"[12]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates: no name, no mail header and no log line is to hold one."""
+_RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
+"""Ids that the engine gives its own commands; nobody may use one up before."""
+_LONGEST_ID = 200
+_LONGEST_NUMBER = 18
+"""Digits; what is longer is no quantity, and its conversion would take time."""
+
+
+class Unreadable(Exception):
+    """The input can't be read as a command: it uses up no id (K3)."""
+
+    code = "unreadable"
+
+
+def parse(raw: bytes) -> Command:
+    """The command in these bytes; raises Unreadable with the reason."""
+    try:
+        envelope = _decode(raw)
+        return _command(envelope)
+    except RecursionError:
+        raise Unreadable("nested too deeply") from None
+
+
+def _command(envelope: dict[str, Any]) -> Command:
+    if envelope.get("specversion") != "1.0":
+        raise Unreadable("specversion is not 1.0")
+    id_, type_ = _text(envelope, "id"), _text(envelope, "type")
+    source = _text(envelope, "source")
+    if _RESERVED.match(id_):
+        raise Unreadable("ids that begin like this are the engine's own")
+    actor = envelope.get("actor", source)
+    if not isinstance(actor, str) or not 0 < len(actor) <= _LONGEST_ID:
+        actor = source
+    data = envelope.get("data")
+    return Command(
+        id=id_,
+        type=type_,
+        source=source,
+        time=_time(envelope.get("time")),
+        actor=actor,
+        data=parse_data(type_, data),
+        fingerprint=fingerprint(type_, data),
+    )
+
+
+def fingerprint(type_: str, data: object) -> bytes:
+    """Digest of what a command asks for, whatever the order of its members or its white space (K1)."""
+    # Every object was read with its keys in order, so equal data has equal JSON.
+    return blake2b(type_.encode() + to_json(data, inf_nan_mode="constants"), digest_size=16).digest()
+
+
+def _decode(raw: bytes) -> dict[str, Any]:
+    if len(raw) > LARGEST:
+        raise Unreadable(f"longer than {LARGEST} bytes")
+    try:
+        text = raw.decode()
+        value = _DECODER.decode(text)
+    except UnicodeDecodeError:
+        raise Unreadable("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+    if not isinstance(value, dict):
+        raise Unreadable("not a JSON object")
+    # Most lines have neither an escape nor such a character, and then no text in them has one.
+    if ("\\" in text or _NOT_TEXT.search(text)) and _has_control(value):
+        raise Unreadable("a control character or a lone surrogate in a text")
+    return value
+
+
+def _has_control(value: object) -> bool:
+    if isinstance(value, str):
+        return _NOT_TEXT.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_control(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(_has_control, value))
+
+
+def _text(envelope: dict[str, Any], name: str) -> str:
+    value = envelope.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
+        raise Unreadable(f"{name} is not a text of 1 to {_LONGEST_ID} characters")
+    return value
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(ROME)
+        except (ValueError, OverflowError):
+            pass
+    raise Unreadable("time is not an RFC 3339 time with its offset")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(sorted(pairs, key=_FIRST))
+    if len(members) != len(pairs):
+        raise Unreadable("a key stands twice in an object")
+    return members
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float("inf")
+
+
+def _constant(name: str) -> None:
+    raise Unreadable(f"{name} is not JSON")
+
+
+_FIRST = itemgetter(0)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)

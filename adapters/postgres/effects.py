@@ -1,0 +1,122 @@
+"""The ledger of effects: planned with the reader's position, done once, and never forgotten."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import class_row, tuple_row
+
+from adapters.postgres.log import EventLog
+from adapters.postgres.readers import claim_position, move_position
+from consumers.effects import Effect, EffectConsumer, InDoubt, NoLongerNeeded, Postponed, Refused
+
+PAGE = 5_000
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=10)
+
+
+class EffectWorker:
+    """Plans and performs one consumer's effects; of several processes one at a time, the others stand by."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        consumer: EffectConsumer,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.name = consumer.name
+        self._log = log
+        self._consumer = consumer
+        self._clock = clock
+        self._lock = zlib.crc32(f"seatline effects {consumer.name}".encode())
+
+    def step(self) -> bool:
+        with self._log.connection() as connection:
+            if not _one(connection, "SELECT pg_try_advisory_lock(%s)", self._lock):
+                return False
+            try:
+                # Whoever was at it before has gone without a word.
+                self._mark_interrupted(connection)
+                planned = self._plan(connection)
+                return self._perform_next(connection) or planned
+            finally:
+                connection.execute("SELECT pg_advisory_unlock(%s)", (self._lock,))
+
+    def _plan(self, connection: Connection[Any]) -> bool:
+        with connection.transaction():
+            position = claim_position(connection, self.name)
+            events = self._log.page(position, PAGE)
+            if not events:
+                return False
+            self._insert(connection, [effect for event in events if (effect := self._consumer.plan(event))])
+            move_position(connection, self.name, events[-1].position)
+        return True
+
+    def _insert(self, connection: Connection[Any], effects: Sequence[Effect]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO seatline.effects (id, worker, subject, order_number, event_id, at, due_at)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [(e.id, self.name, e.subject, e.order_number, e.event_id, e.at, e.due_at) for e in effects],
+            )
+
+    def _mark_interrupted(self, connection: Connection[Any]) -> None:
+        connection.execute(
+            "UPDATE seatline.effects SET state = 'planned', in_doubt = true, changed_at = now(),"
+            " error = 'interrupted: it may have been done' WHERE worker = %s AND state = 'doing'",
+            (self.name,),
+        )
+
+    def _perform_next(self, connection: Connection[Any]) -> bool:
+        with connection.cursor(row_factory=class_row(Effect)) as cursor:
+            cursor.execute(
+                "UPDATE seatline.effects SET state = 'doing', attempts = attempts + 1, changed_at = now()"
+                " WHERE id = (SELECT id FROM seatline.effects"
+                "  WHERE worker = %s AND state = 'planned' AND due_at <= %s ORDER BY due_at, id LIMIT 1)"
+                " RETURNING id, subject, order_number, event_id, at, due_at",
+                (self.name, self._clock()),
+            )
+            effect = cursor.fetchone()
+        if effect is None:
+            return False
+        try:
+            self._consumer.perform(effect)
+        except NoLongerNeeded as reason:
+            self._note(connection, effect, "dropped", str(reason))
+        except Refused as reason:
+            self._note(connection, effect, "failed", str(reason))
+        except InDoubt as reason:
+            # Once more, under the same identity; if that ends in doubt too, a person decides.
+            again = _one(connection, "SELECT in_doubt FROM seatline.effects WHERE id = %s", effect.id)
+            self._note(connection, effect, "failed" if again else "planned", str(reason), in_doubt=True)
+        except Postponed as reason:
+            self._postpone(connection, effect, str(reason))
+        else:
+            self._note(connection, effect, "done", None)
+        return True
+
+    def _note(
+        self, connection: Connection[Any], effect: Effect, state: str, error: str | None, *, in_doubt: bool = False
+    ) -> None:
+        connection.execute(
+            "UPDATE seatline.effects SET state = %s, error = %s, in_doubt = in_doubt OR %s, changed_at = now()"
+            " WHERE id = %s",
+            (state, error, in_doubt, effect.id),
+        )
+
+    def _postpone(self, connection: Connection[Any], effect: Effect, error: str) -> None:
+        attempts = _one(connection, "SELECT attempts FROM seatline.effects WHERE id = %s", effect.id)
+        wait = min(FIRST_WAIT * 2 ** min(int(attempts) - 1, 10), LONGEST_WAIT)
+        connection.execute(
+            "UPDATE seatline.effects SET state = 'planned', error = %s, due_at = %s, changed_at = now() WHERE id = %s",
+            (error, self._clock() + wait, effect.id),
+        )
+
+
+def _one(connection: Connection[Any], query: str, *parameters: object) -> Any:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(query.encode(), parameters).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,162 @@
+"""The event log: read in the order of its positions, written a batch at a time with all that must be true with it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from eventsourcing.postgres import PostgresApplicationRecorder
+from psycopg.rows import TupleRow, tuple_row
+
+from adapters.postgres.database import Datastore, naming_outages
+from adapters.postgres.mapper import decode_state, recorded
+from domain.kernel import Recorded
+
+WRITER_LOCK = 7328041
+"""The advisory lock that `seatline.append` takes, so that positions are commit order."""
+
+PAGE = """
+    SELECT originator_id, originator_version, topic, state, subject, notification_id
+    FROM seatline.stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
+"""
+OF_SUBJECT = """
+    SELECT originator_id, originator_version, topic, state, subject, notification_id
+    FROM seatline.stored_events WHERE subject = %s ORDER BY notification_id
+"""
+
+
+class Conflict(Exception):
+    """Somebody else wrote what this batch was decided on, or decided one of its commands: decide again."""
+
+
+class Kept(NamedTuple):
+    """The answer that was kept for a command id."""
+
+    fingerprint: bytes
+    outcome: str
+    body: str
+    position: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written in one transaction, in columns, as the one statement takes it."""
+
+    reads: Mapping[str, int] = field(default_factory=dict)
+    command_ids: list[str] = field(default_factory=list)
+    fingerprints: list[bytes] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    """Each answer's position counted from the log's head: how many events the batch has up to it."""
+    streams: list[str] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
+    states: list[bytes] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
+    due: Mapping[str, date | None] = field(default_factory=dict)
+
+
+class Session:
+    """One connection's view of the log; inside `alone` nobody else writes."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A transaction that keeps all other writers out, for a batch that has already lost a race."""
+        with self._connection.transaction():
+            self._rows("SELECT pg_advisory_xact_lock(%s)", WRITER_LOCK)
+            yield
+
+    def kept(self, command_ids: list[str]) -> dict[str, Kept]:
+        rows = self._rows(
+            "SELECT command_id, fingerprint, outcome, body, position FROM seatline.answers WHERE command_id = ANY(%s)",
+            command_ids,
+        )
+        return {row[0]: Kept(*row[1:]) for row in rows}
+
+    def histories(self, streams: list[str]) -> dict[str, list[tuple[Any, datetime]]]:
+        """The events of many streams, each with its business time, from one query."""
+        histories: dict[str, list[tuple[Any, datetime]]] = {}
+        for stream, topic, state in self._rows(
+            "SELECT originator_id, topic, state FROM seatline.stored_events WHERE originator_id = ANY(%s)"
+            " ORDER BY originator_id, originator_version",
+            streams,
+        ):
+            stored = decode_state(topic, state)
+            histories.setdefault(stream, []).append((stored.data, stored.business_time))
+        return histories
+
+    def order_number_block(self) -> int:
+        return int(self._rows("SELECT nextval('seatline.order_number_blocks')")[0][0])
+
+    def append(self, batch: Batch) -> int:
+        """Write the batch in one transaction; returns the position before its first event, raises Conflict."""
+        try:
+            rows = self._rows(
+                f"SELECT seatline.append({', '.join(['%b'] * 14)})",
+                list(batch.reads.keys()),
+                list(batch.reads.values()),
+                batch.command_ids,
+                batch.fingerprints,
+                batch.outcomes,
+                batch.bodies,
+                batch.offsets,
+                batch.streams,
+                batch.versions,
+                batch.topics,
+                batch.states,
+                batch.subjects,
+                list(batch.due.keys()),
+                list(batch.due.values()),
+            )
+        except (psycopg.errors.UniqueViolation, psycopg.errors.SerializationFailure) as error:
+            raise Conflict(" ".join(str(error).split())) from error
+        return int(rows[0][0])
+
+    def _rows(self, query: str, *parameters: object) -> list[TupleRow]:
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(query.encode(), parameters, prepare=True, binary=True)
+            return cursor.fetchall()
+
+
+class EventLog(PostgresApplicationRecorder):
+    """The library's recorder over a table that numbers events in commit order and knows whom they concern."""
+
+    datastore: Datastore
+
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore)
+        datastore.pool.open()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with self.connection() as connection:
+            yield Session(connection)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A pooled connection in autocommit; raises DatabaseAway."""
+        with naming_outages(), self.datastore.pool.connection() as connection:
+            yield connection
+
+    def head(self) -> int:
+        """The position of the last event, 0 in an empty log."""
+        return self.max_notification_id() or 0
+
+    def page(self, after: int, limit: int) -> list[Recorded]:
+        """The next events by position; none is ever skipped, because positions are commit order."""
+        return self._recorded(PAGE, after, limit)
+
+    def of_subject(self, subject: str) -> list[Recorded]:
+        """Everything that concerns one subscription, or one orphan payment, in order."""
+        return self._recorded(OF_SUBJECT, subject)
+
+    def _recorded(self, query: str, *parameters: object) -> list[Recorded]:
+        with self.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(query.encode(), parameters, prepare=True, binary=True)
+            return [recorded(*row) for row in cursor.fetchall()]

@@ -1,0 +1,115 @@
+"""Settings from the environment; a wrong one is refused at start, in one line that names it."""
+
+import difflib
+import os
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from consumers.letters import Seller
+from domain.kernel import Value
+from domain.pricing import PriceList
+
+PREFIX = "SEATLINE_"
+OTHERS = {"SEATLINE_REQUIRE", "SEATLINE_TEST_DATABASE_URL"}
+"""Settings of the tests, which the program leaves alone."""
+
+
+class SettingsError(Exception):
+    """Names the wrong setting, what is wrong with it and the way out."""
+
+
+class Settings(BaseSettings):
+    """What an operator may set; every name is SEATLINE_ and the field's in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: str | None = None
+    """A libpq URL, passed on whole; unset: an embedded PostgreSQL under the home."""
+    home: Path | None = None
+    """Where the embedded database and the Maildir live."""
+    price_list: Path | None = None
+    """A TOML file like the installed one, which it replaces."""
+    smtp_url: str | None = None
+    """Unset: messages are written to a Maildir under the home."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """The most commands that share a transaction."""
+    warm_aggregates: Annotated[int, Field(ge=100, le=5_000_000)] = 50_000
+    """How many aggregates a writer keeps in memory, about 4 KiB each."""
+    log_format: Literal["console", "json"] = "console"
+    kafka: str | None = None
+    """Bootstrap servers; this version has no Kafka workers yet."""
+    provisioning_url: AnyHttpUrl | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.provisioning_url is not None:
+            raise ValueError("SEATLINE_PROVISIONING_URL: this version activates in the engine alone; unset it")
+        return self
+
+
+class Shopfront(Value):
+    """What the seller's file says: the price list with its policies, and the seller's own data."""
+
+    prices: PriceList
+    seller: Seller
+
+
+def load_settings() -> Settings:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHERS
+    for name in os.environ:
+        if (
+            name.startswith(PREFIX)
+            and name not in known
+            and (near := difflib.get_close_matches(name, known, cutoff=0.8))
+        ):
+            raise SettingsError(f"{name}: there is no such setting; did you mean {near[0]}?")
+    if os.environ.get("POSTGRES_ENABLE_DB_FUNCTIONS", "").lower() in ("y", "yes", "t", "true", "on", "1"):
+        raise SettingsError("POSTGRES_ENABLE_DB_FUNCTIONS: readers would miss events for good; unset it")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, PREFIX)) from None
+    _check_database_url(settings.database_url)
+    return settings
+
+
+def load_shopfront(path: Path | None) -> Shopfront:
+    source = path or files(__package__) / "price_list.toml"
+    where = f"SEATLINE_PRICE_LIST {path}" if path else "the installed price list"
+    try:
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{where}: can't be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{where}: not TOML ({error})") from None
+    seller = table.pop("seller", {})
+    try:
+        return Shopfront.model_validate({"prices": table, "seller": seller})
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {_one_line(error)}") from None
+
+
+def _check_database_url(url: str | None) -> None:
+    if url is None:
+        return
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # libpq's own words would repeat the URL, password and all.
+        raise SettingsError("SEATLINE_DATABASE_URL: not a libpq URL, such as postgresql://user@host/database") from None
+
+
+def _one_line(error: ValidationError, prefix: str = "") -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    name = f"{prefix}{field.upper()}" if prefix and field else field
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

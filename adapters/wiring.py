@@ -1,0 +1,92 @@
+"""Where ports and adapters are joined: one engine from the settings."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from adapters.books import StoredBooks
+from adapters.clerk import Clerk
+from adapters.embedded import default_home, embedded_postgres
+from adapters.mail import MaildirMailer, SmtpMailer
+from adapters.postgres.database import Datastore, connected, naming_outages, prepare
+from adapters.postgres.effects import EffectWorker
+from adapters.postgres.log import EventLog
+from adapters.postgres.readers import activation_worker, calendar_worker
+from adapters.postgres.views import ViewWorker, create_views
+from adapters.settings import Settings, SettingsError, Shopfront, load_shopfront
+from adapters.workers import Worker
+from consumers.email import Email
+
+WORKERS = ("projections", "activation", "email", "calendar")
+NEED_KAFKA = ("commands", "publisher")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything that a command of the command line works with."""
+
+    settings: Settings
+    home: Path
+    shopfront: Shopfront
+    log: EventLog
+
+    @cached_property
+    def books(self) -> StoredBooks:
+        return StoredBooks(self.log)
+
+    def clerk(self) -> Clerk:
+        return Clerk(self.log, self.shopfront.prices, capacity=self.settings.warm_aggregates)
+
+    def workers(self, names: Sequence[str] = ()) -> list[Worker]:
+        """The named workers, or all that the settings allow."""
+        return [self._worker(name) for name in names or WORKERS]
+
+    def _worker(self, name: str) -> Worker:
+        match name:
+            case "projections":
+                return ViewWorker(self.log)
+            case "activation":
+                return activation_worker(self.log, self.clerk())
+            case "calendar":
+                return calendar_worker(self.log, self.clerk())
+            case "email":
+                mailer = self._mailer()
+                email = Email(self.books, mailer.send, self.shopfront.prices, self.shopfront.seller)
+                return EffectWorker(self.log, email)
+            case _:
+                raise SettingsError(f"{name}: this version has no such worker; there are {', '.join(WORKERS)}")
+
+    def _mailer(self) -> SmtpMailer | MaildirMailer:
+        if self.settings.smtp_url is None:
+            return MaildirMailer(self.home / "mail")
+        try:
+            return SmtpMailer(self.settings.smtp_url)
+        except ValueError as error:
+            raise SettingsError(f"SEATLINE_SMTP_URL: {error}") from None
+
+
+@contextmanager
+def engine(settings: Settings) -> Iterator[Engine]:
+    """The engine over the database that the settings name, its schema brought up to date."""
+    home = settings.home or default_home()
+    shopfront = load_shopfront(settings.price_list)
+    with _database(settings, home) as url:
+        prepare(url)
+        with connected(url) as connection, naming_outages():
+            create_views(connection)
+        datastore = Datastore(url)
+        try:
+            yield Engine(settings, home, shopfront, EventLog(datastore))
+        finally:
+            datastore.close()
+
+
+@contextmanager
+def _database(settings: Settings, home: Path) -> Iterator[str]:
+    if settings.database_url:
+        yield settings.database_url
+    else:
+        with embedded_postgres(home) as url:
+            yield url

@@ -1,0 +1,198 @@
+"""Letters to account holders: how to pay an order, and that what was bought is on the panel (O4, S2)."""
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from email.headerregistry import Address, HeaderRegistry
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import SMTP
+from email.utils import format_datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import AfterValidator, Field, TypeAdapter
+
+from consumers.words import Language, Words
+from domain.commands import Email, Line
+from domain.kernel import ROME, Value
+from domain.order import OrderFulfilled, OrderPlaced
+from domain.pricing import Item, Method, PriceList
+from domain.subscription import AccountHolder
+
+TEMPLATES = Path(__file__).parent / "templates"
+EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+LONGEST_LINE = 998
+"""Bytes without the line's end, by RFC 5322."""
+
+
+def _plain(text: str) -> str:
+    """A text that may stand in a header; ValueError if it could end the header or open an encoded word."""
+    if "=?" in text or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise ValueError("control characters and `=?` may not stand in a mail header")
+    return text
+
+
+def _iban(iban: str) -> str:
+    if int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97 != 1:
+        raise ValueError("the check digits of the IBAN are wrong")
+    return iban
+
+
+Url = Annotated[str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$")]
+
+
+class Seller(Value):
+    """Who sells: the seller's own data as letters show it, from the price list's file."""
+
+    name: Annotated[Line, AfterValidator(_plain)]
+    email: Email
+    iban: Annotated[str, Field(pattern=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"), AfterValidator(_iban)]
+    postal_account: Annotated[str, Field(pattern=r"^[0-9]{1,12}$")]
+    panel_url: Url
+    payment_url: Url
+    """Where an order is paid at once; the order number follows as the last part of the path."""
+
+    @property
+    def iban_in_groups(self) -> str:
+        return " ".join(textwrap.wrap(self.iban, 4))
+
+    @property
+    def domain(self) -> str:
+        return self.email.rpartition("@")[2]
+
+    def payment_link(self, order_number: str) -> str:
+        return f"{self.payment_url.rstrip('/')}/{order_number}"
+
+
+def payment_instructions(
+    placed: OrderPlaced, *, event_id: str, at: datetime, holder: AccountHolder, prices: PriceList, seller: Seller
+) -> EmailMessage:
+    """How to complete an order that was not paid immediately (O3, O4)."""
+    facts = {
+        "placed": placed,
+        "names": _names(placed, prices, holder.language),
+        "method": _name(prices.by_method.get(placed.payment_method), placed.payment_method, holder.language),
+        "payment_link": seller.payment_link(placed.order_number),
+    }
+    return _letter("payment_instructions", facts, event_id=event_id, at=at, holder=holder, seller=seller)
+
+
+def seats_on_panel(
+    placed: OrderPlaced,
+    fulfilled: OrderFulfilled,
+    *,
+    event_id: str,
+    at: datetime,
+    holder: AccountHolder,
+    prices: PriceList,
+    seller: Seller,
+) -> EmailMessage:
+    """The payment is registered: seats are on the panel, or services are renewed (S2)."""
+    facts = {"placed": placed, "fulfilled": fulfilled, "names": _names(placed, prices, holder.language)}
+    return _letter("seats_on_panel", facts, event_id=event_id, at=at, holder=holder, seller=seller)
+
+
+def _names(placed: OrderPlaced, prices: PriceList, language: Language) -> Mapping[str, str]:
+    return {line.sku: _name(prices.by_sku.get(line.sku), line.sku, language) for line in placed.quote.lines}
+
+
+def _name(sold: Item | Method | None, code: str, language: Language) -> str:
+    # A later price list may have dropped what an earlier one sold; its letters still go out.
+    return sold.name.in_language(language) if sold else code
+
+
+def _letter(
+    template: str, facts: Mapping[str, object], *, event_id: str, at: datetime, holder: AccountHolder, seller: Seller
+) -> EmailMessage:
+    """One event's letter, always the same bytes; ValueError if the holder's data can't stand in a mail header."""
+    facts = {**facts, "holder": holder, "seller": seller}
+    subject, text = _rendered(template, holder.language, "text", facts)
+    _, html = _rendered(template, holder.language, "html", facts)
+    # Random ids and boundaries would make a second copy another letter.
+    fingerprint = sha256(f"{template} {event_id}".encode()).hexdigest()[:32]
+    boundary = f"=_{fingerprint}"
+    headers = {
+        "From": str(_mailbox(seller.name, seller.email)),
+        "To": str(_mailbox(holder.name, holder.email)),
+        "Subject": subject,
+        "Date": format_datetime(at.astimezone(ROME)),
+        "Message-ID": f"<{fingerprint}@{seller.domain}>",
+        "Auto-Submitted": "auto-generated",
+        "Content-Language": holder.language,
+    }
+    message = EmailMessage(policy=SMTP)
+    message.set_content(text, cte="quoted-printable")
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    message.set_boundary(boundary)
+    for name, value in headers.items():
+        message[name] = value
+    mime = {"MIME-Version": "1.0", "Content-Type": f'multipart/alternative; boundary="{boundary}"'}
+    return _verified(message, headers | mime)
+
+
+def _mailbox(name: str, email: str) -> Address:
+    """Whom a letter is from or for, without the name if that would not fit into one line of the header.
+
+    Python before 3.12.4 breaks a name wrongly: spaces are lost, or the quotes of `Bianchi, Rossi e Associati`, which
+    becomes two recipients.
+    """
+    try:
+        nameless = Address(addr_spec=EMAIL.validate_python(email))
+    except ValueError:
+        raise ValueError("no mail can be sent to this address") from None
+    named = Address(" ".join(_plain(name).split()), addr_spec=email)
+    _, *more_lines = HeaderRegistry()("From", str(named)).fold(policy=SMTP).splitlines()
+    return named if more_lines in ([], [f" <{email}>"]) else nameless
+
+
+def _verified(message: EmailMessage, meant: Mapping[str, str]) -> EmailMessage:
+    """The message, once its finished bytes read back as exactly the headers that were meant."""
+    written = message.as_bytes()
+    read = BytesParser(policy=SMTP).parsebytes(written)
+    if sorted((name, str(value)) for name, value in read.items()) != sorted(meant.items()):
+        raise ValueError("the message's headers would not arrive as they were meant")
+    if not written.isascii() or max(map(len, written.split(b"\r\n"))) > LONGEST_LINE:
+        raise ValueError("the message would not travel unchanged")
+    return message
+
+
+def _rendered(
+    template: str, language: Language, form: Literal["text", "html"], facts: Mapping[str, object]
+) -> tuple[str, str]:
+    """A letter's subject and its body, from the words of a language and the parts of a form."""
+    module = _environment(language, form).get_template(f"{template}.jinja").make_module(dict(facts))
+    return str(vars(module)["subject"]), re.sub(r"\n{3,}", "\n\n", str(module)).strip() + "\n"
+
+
+@cache
+def _environment(language: Language, form: Literal["text", "html"]) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / form]),
+        autoescape=form == "html",  # noqa: S701 plain text has nothing to escape
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals["language"] = language
+    environment.filters |= Words(language).filters
+    environment.filters["wrapped"] = _wrapped
+    return environment
+
+
+def _wrapped(text: str, first: str = "", indent: str = "") -> str:
+    """One paragraph in lines of at most 72 characters; no-break spaces and long links stay whole."""
+    return textwrap.fill(
+        re.sub(r"[ \n]+", " ", text).strip(" "),
+        width=72,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

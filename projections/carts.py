@@ -1,0 +1,74 @@
+"""Carts: the latest cart of each subscription."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from domain.cart import (
+    AlignmentSwitched,
+    CartAbandoned,
+    CartCheckedOut,
+    CartEvent,
+    CartOpened,
+    RenewalChosen,
+    SeatsChosen,
+)
+from domain.kernel import Recorded
+from domain.pricing import Quote
+from projections.view import Key, Row, Rows, View
+
+
+@dataclass(slots=True)
+class CartRow(Row):
+    subscription_id: str
+    entry_point: str
+    quantity: int | None
+    """Seats; None while nothing is chosen, and in a renewal."""
+    extend: bool
+    quote: dict[str, Any] | None
+    status: str
+
+
+class Carts(View[CartRow]):
+    name = "carts"
+    version = 1
+    key = ("subscription_id",)
+    row = CartRow
+
+    def keys(self, recorded: Recorded) -> Iterable[Key]:
+        return [(recorded.subject,)] if isinstance(recorded.event, CartEvent) else []
+
+    def apply(self, recorded: Recorded, rows: Rows[CartRow]) -> None:
+        event = recorded.event
+        if isinstance(event, CartOpened):
+            row: CartRow | None = CartRow(
+                subscription_id=recorded.subject,
+                entry_point=event.entry_point,
+                quantity=None,
+                extend=event.extend,
+                quote=None,
+                status="open",
+                position=recorded.position,
+            )
+        elif isinstance(event, CartEvent):
+            row = rows.get(recorded.subject)
+        else:
+            return
+        assert row is not None, "a cart's first event opens it"
+        match event:
+            case SeatsChosen():
+                row.quantity, row.quote = event.quantity, _plain(event.quote)
+            case RenewalChosen():
+                row.quote = _plain(event.quote)
+            case AlignmentSwitched():
+                row.extend, row.quote = event.extend, _plain(event.quote)
+            case CartCheckedOut():
+                row.status, row.quote = "checked_out", _plain(event.quote)
+            case CartAbandoned():
+                row.status = "abandoned"
+        row.position = recorded.position
+        rows.put(row, recorded.subject)
+
+
+def _plain(quote: Quote | None) -> dict[str, Any] | None:
+    return quote.model_dump(mode="json") if quote else None

@@ -1,0 +1,111 @@
+"""Payments: what came in, and where each cent of it stands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from domain.kernel import Recorded
+from domain.payment import (
+    PaymentAllocated,
+    PaymentEvent,
+    PaymentMatched,
+    PaymentRefundDue,
+    PaymentRefunded,
+    PaymentRegistered,
+    PaymentSplit,
+    PaymentUnmatched,
+)
+from projections.view import Key, Row, Rows, View
+
+NOTHING = Decimal("0.00")
+
+
+@dataclass(slots=True)
+class PaymentRow(Row):
+    reference: str
+    order_number: str
+    """As the payer wrote it, or as an operator matched it."""
+    amount: Decimal
+    currency: str
+    allocated: Decimal
+    refundable: Decimal
+    unallocated: Decimal
+    refunded: Decimal
+    state: str
+    value_date: date
+
+
+class Payments(View[PaymentRow]):
+    name = "payments"
+    version = 1
+    key = ("reference",)
+    row = PaymentRow
+
+    def keys(self, recorded: Recorded) -> Iterable[Key]:
+        kind, _, reference = recorded.originator_id.partition("/")
+        return [(reference,)] if kind == "payment" else []
+
+    def apply(self, recorded: Recorded, rows: Rows[PaymentRow]) -> None:
+        event = recorded.event
+        if isinstance(event, PaymentRegistered):
+            rows.put(_registered(event, recorded.position), event.reference)
+        elif isinstance(event, PaymentEvent):
+            row = rows.get(event.reference)
+            assert row is not None, "a payment's first event registers it"
+            _move(row, event)
+            row.state = _state(row, event)
+            row.position = recorded.position
+            rows.put(row, event.reference)
+
+
+def _registered(event: PaymentRegistered, position: int) -> PaymentRow:
+    return PaymentRow(
+        reference=event.reference,
+        order_number=event.order_number,
+        amount=event.amount,
+        currency=event.currency,
+        allocated=NOTHING,
+        refundable=NOTHING,
+        unallocated=event.amount,
+        refunded=NOTHING,
+        state="orphan",
+        value_date=event.value_date,
+        position=position,
+    )
+
+
+def _move(row: PaymentRow, event: PaymentEvent) -> None:
+    match event:
+        case PaymentMatched():
+            row.order_number = event.order_number
+        case PaymentAllocated():
+            row.unallocated -= event.unallocated
+            row.refundable -= event.refundable
+            row.allocated += event.unallocated + event.refundable
+        case PaymentUnmatched():
+            row.allocated -= event.amount
+            row.unallocated += event.amount
+        case PaymentRefundDue():
+            if event.allocated:
+                row.allocated -= event.amount
+            else:
+                row.unallocated -= event.amount
+            row.refundable += event.amount
+        case PaymentRefunded():
+            row.refundable -= event.refundable
+            row.unallocated -= event.unallocated
+            row.refunded += event.refundable + event.unallocated
+        case PaymentRegistered() | PaymentSplit():
+            pass
+
+
+def _state(row: PaymentRow, event: PaymentEvent) -> str:
+    """What still asks for a person's attention comes before what is settled."""
+    if row.unallocated:
+        return "orphan"
+    if row.refundable:
+        if isinstance(event, PaymentRefundDue):
+            return "late" if event.reason == "late" else "surplus"
+        return row.state if row.state in ("late", "surplus") else "surplus"
+    return "allocated" if row.allocated else "refunded"

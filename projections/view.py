@@ -1,0 +1,72 @@
+"""A view: rows of one type under a key, and how one event changes them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from domain.kernel import Recorded
+
+Key = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Row:
+    """Every row ends with the position of the last event that changed it."""
+
+    position: int
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+class Rows(Generic[RowT]):
+    """The rows that a batch of events touches: read before, changed in memory, written after."""
+
+    def __init__(self, known: Mapping[Key, RowT] | None = None) -> None:
+        self._rows: dict[Key, RowT | None] = dict(known or {})
+        self.changed: set[Key] = set()
+
+    def get(self, *key: str) -> RowT | None:
+        return self._rows.get(key)
+
+    def put(self, row: RowT, *key: str) -> None:
+        self._rows[key] = row
+        self.changed.add(key)
+
+    def drop(self, *key: str) -> None:
+        self._rows[key] = None
+        self.changed.add(key)
+
+    def all(self) -> list[RowT]:
+        return [row for row in self._rows.values() if row is not None]
+
+    def kept(self) -> list[RowT]:
+        """The changed rows that are to be written."""
+        return [row for key in self.changed if (row := self._rows[key]) is not None]
+
+    def dropped(self) -> list[Key]:
+        return [key for key in self.changed if self._rows[key] is None]
+
+
+class View(Generic[RowT]):
+    """One read model; the same handler serves live events, a rebuild, and the panel as it was at some time."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised with every change of what the rows say; the view is then rebuilt."""
+    key: ClassVar[tuple[str, ...]]
+    """The columns that identify a row."""
+    hidden: ClassVar[tuple[str, ...]] = ()
+    """Columns that only the handler needs; readers of the view don't see them."""
+    row: type[RowT]
+
+    def keys(self, recorded: Recorded) -> Iterable[Key]:
+        """The rows that applying this event will look for."""
+        raise NotImplementedError
+
+    def apply(self, recorded: Recorded, rows: Rows[RowT]) -> None:
+        """Change the rows as the event says; an event that doesn't concern this view changes none."""
+        raise NotImplementedError
+
+
+AnyView = View[Any]
