@@ -76,6 +76,8 @@ class Desk:
         except Refusal as refusal:
             if self._journal:
                 raise AssertionError(f"{command.type} was refused after it had recorded") from refusal
+            # Its frames would keep the whole batch in memory, in a cycle that only the garbage collector finds.
+            refusal.__traceback__ = refusal.__context__ = None
             return Decision(command, refusal, refusal.data, [])
         return Decision(command, None, data, self._collect(command, time, clock))
 
@@ -110,9 +112,13 @@ class Desk:
                 changes[stream] = aggregate.indexed_due = due
         return changes
 
-    def forget(self) -> None:
-        """Drop what the batch touched: it was decided on something that is no longer true."""
-        for stream in self._seen:
+    def seen(self) -> list[str]:
+        """The streams that this batch rests on, read or written."""
+        return list(self._seen)
+
+    def forget(self, streams: Iterable[str] | None = None) -> None:
+        """Drop what a batch rests on, by default the last one: it is no longer true, or was never stored."""
+        for stream in self.seen() if streams is None else streams:
             self._warm.pop(stream, None)
         self._seen.clear()
         self._journal.clear()

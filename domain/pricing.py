@@ -278,7 +278,7 @@ def _quote(prices: PriceList, lines: list[QuoteLine], *, extend: bool, expires_o
     net_total = sum((line.net for line in lines), Decimal("0.00"))
     tax = vat(net_total, prices.vat_rate)
     quote = Quote(
-        hash="0" * 64,
+        hash="",
         net=net_total,
         vat=tax,
         total=net_total + tax,
@@ -289,7 +289,9 @@ def _quote(prices: PriceList, lines: list[QuoteLine], *, extend: bool, expires_o
         vat_rate=prices.vat_rate,
         lines=tuple(lines),
     )
-    return quote.model_copy(update={"hash": quote_hash(quote)})
+    # Nobody has seen the quote yet, so it gets its hash in place: a copy would cost as much as making it.
+    quote.__dict__["hash"] = quote_hash(quote)
+    return quote
 
 
 def quote_hash(quote: Quote) -> str:

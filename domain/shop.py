@@ -65,6 +65,15 @@ class Moment:
         return self.time.astimezone(ROME).date()
 
 
+def quote_seats(prices: PriceList, subscription: Subscription, quantity: int, *, extend: bool, on: date) -> Quote:
+    """What this many seats would cost on a date, for a cart or for whoever only asks (C2, C3)."""
+    most = prices.max_seats_per_order
+    if not 1 <= quantity <= most:
+        raise errors.QuantityOutOfRange(quantity=quantity, least=1, most=most)
+    subscription.refuse_expired_base(on)
+    return seats_quote(prices, quantity, subscription.active_holdings(on), extend=extend, on=on)
+
+
 class Shop:
     """Decides commands; what comes of them is recorded in the aggregates, or refused without a trace."""
 
@@ -153,10 +162,7 @@ class Shop:
 
     def choose_seats(self, data: c.ChooseSeats, at: Moment) -> QuoteGiven:
         subscription, cart, on = self._cart(data.subscription_id, at)
-        most = self.prices.max_seats_per_order
-        if not 1 <= data.quantity <= most:
-            raise errors.QuantityOutOfRange(quantity=data.quantity, least=1, most=most)
-        quote = self.quote_seats(subscription, data.quantity, extend=cart.extend, on=on)
+        quote = quote_seats(self.prices, subscription, data.quantity, extend=cart.extend, on=on)
         cart.choose_seats(data.quantity, quote)
         return QuoteGiven(quote=quote)
 
@@ -176,11 +182,6 @@ class Shop:
         cart.switch_alignment(data.extend, quote)
         return QuoteGiven(quote=quote) if quote else None
 
-    def quote_seats(self, subscription: Subscription, quantity: int, *, extend: bool, on: date) -> Quote:
-        """What this many seats would cost on a date; also what `seatline quote` shows."""
-        subscription.refuse_expired_base(on)
-        return seats_quote(self.prices, quantity, subscription.active_holdings(on), extend=extend, on=on)
-
     def _quote_renewal(
         self,
         subscription: Subscription,
@@ -199,7 +200,7 @@ class Shop:
         self, subscription: Subscription, cart: Cart, *, extend: bool, on: date, lapsed: Mapping[str, Order]
     ) -> Quote:
         if cart.quantity:
-            return self.quote_seats(subscription, cart.quantity, extend=extend, on=on)
+            return quote_seats(self.prices, subscription, cart.quantity, extend=extend, on=on)
         quote = self._quote_renewal(subscription, cart.renewal, cart.years, extend=extend, on=on, lapsed=lapsed)
         if quote is None:
             raise errors.CartEmpty

@@ -162,4 +162,4 @@ def _month(day: date) -> int:
 
 def _clamped(year: int, month: int, day: int) -> date:
     """That day of the month, or the month's last."""
-    return date(year, month, min(day, monthrange(year, month)[1]))
+    return date(year, month, day if day <= 28 else min(day, monthrange(year, month)[1]))

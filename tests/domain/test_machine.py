@@ -66,6 +66,8 @@ class Customers(RuleBasedStateMachine):
         self.bought: dict[str, tuple[str, int]] = {}
         """The seats that each order asked for, and whose it is."""
         self.received: dict[str, Decimal] = {}
+        self.loose: set[str] = set()
+        """Payments that were orphans at some time."""
         self.paid_on: dict[str, date] = {}
         self.fulfilled: set[str] = set()
         self.expiries: dict[tuple[str, str], date] = {}
@@ -95,6 +97,7 @@ class Customers(RuleBasedStateMachine):
     def three_customers(self, ends: list[int], seats: int, restricted: int) -> None:
         """Whose services end soon or later; under the short policy they end for good before an order lapses."""
         lifecycle = PRICES.lifecycle.model_copy(update={"restricted_days": restricted})
+        self.restricted = restricted
         self.story.reopen(PRICES.model_copy(update={"lifecycle": lifecycle}))
         for subscription, days in zip(SUBS, ends, strict=True):
             end = str(self.today + timedelta(days=days))
@@ -189,6 +192,8 @@ class Customers(RuleBasedStateMachine):
             assert answer.events == []
         else:
             self.received[reference] = Decimal(amount)
+            if order_number not in self.orders:
+                self.loose.add(reference)
 
     @precondition(lambda self: self.orders)
     @rule(pick=picks, change=st.sampled_from(["0", "0", "-0.01", "0.01", "-20", "20"]), back=older)
@@ -242,6 +247,7 @@ class Customers(RuleBasedStateMachine):
             (self.reference(payment), self.order(order).name)
         ]
         reference, number = shares[-1 - order % len(shares)]
+        self.loose.add(reference)
         self.send("unmatch-payment", back, reference=reference, order_number=number)
 
     @precondition(lambda self: self.received and self.orders)
@@ -310,6 +316,7 @@ class Customers(RuleBasedStateMachine):
                 assert paid.order_number not in self.paid_on, "paid twice"
                 assert paid.paid_on == recorded.envelope.business_time.date()
                 assert paid.paid == paid.quote.total
+                assert paid.paid_on <= self.story.order(paid.order_number).placed.lapses_on, "paid too late"
                 self.paid_on[paid.order_number] = paid.paid_on
             case SeatsAdded() as seats:
                 assert seats.active_from == self.paid_on[seats.order_number], "seats before their payment"
@@ -319,7 +326,10 @@ class Customers(RuleBasedStateMachine):
                 self.given[subscription] += seats.quantity
             case ExpiryAligned() | ServiceRenewed() as moved:
                 assert moved.expires_on > moved.was, "an expiry moved back"
-                assert moved.order_number in self.paid_on, "extended before the payment"
+                ended_on = moved.was + timedelta(days=self.restricted)
+                assert self.paid_on[moved.order_number] <= ended_on, "moved after its end"
+                if isinstance(moved, ExpiryAligned):
+                    assert self.story.order(moved.order_number).placed.quote.extend, "moved against the choice"
             case ServiceReduced() as reduced:
                 self.reduced[subscription] += reduced.was - reduced.quantity
             case UserConfigured() as configured if not configured.replaces:
@@ -365,6 +375,8 @@ class Customers(RuleBasedStateMachine):
             parts = [*payment.allocated.values(), payment.refundable, payment.unallocated, payment.refunded]
             assert sum(parts) == amount
             assert min(parts) >= 0
+            # Only money that named no order, or that an operator took from one, waits for a person.
+            assert reference in self.loose or not payment.unallocated
 
     @invariant()
     def orders_and_payments_tell_the_same(self) -> None:
@@ -408,6 +420,12 @@ class Customers(RuleBasedStateMachine):
                     touched.update(order.placed.extends)
                     touched.update(renewal.service_id for renewal in order.placed.renewals)
             assert all(times == 1 for times in touched.values()), touched
+
+    @invariant()
+    def only_open_orders_hold_services(self) -> None:
+        for name in SUBS:
+            for number in self.story.desk.subscription(name).held:
+                assert self.story.order(number).state in (OrderState.AWAITING_PAYMENT, OrderState.PAID)
 
     @invariant()
     def what_was_charged_was_given_and_no_time_twice(self) -> None:

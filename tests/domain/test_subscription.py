@@ -404,6 +404,16 @@ def test_S9_a_desk_that_has_forgotten_everything_fulfils_no_second_time_either(s
     assert story.fulfil(order).events == []
 
 
+def test_S9_the_subscription_itself_knows_what_it_was_given(story: Story) -> None:
+    order = story.buy_seats(3)
+    renewal = story.order_renewal(S1=1, S2=3)
+    story.settle(renewal)
+    version, on = story.subscription.version, date(2026, 5, 1)
+    story.subscription.add_seats(order, SEAT, 3, on=on, extend=["S1"])
+    story.subscription.renew(renewal, story.order(renewal).placed.renewals, on=on)
+    assert story.subscription.version == version
+
+
 def test_S9_an_order_that_is_not_paid_is_not_fulfilled(story: Story) -> None:
     order = story.order_seats(3)
     assert story.fulfil(order).events == []

@@ -9,7 +9,7 @@ from domain.cart import CartOpened
 from domain.kernel import ROME
 from domain.order import OrderPaid
 from domain.subscription import ExpiryReminderDue, SeatsAdded, ServiceEnded, ServiceExpired, ServiceExpiring
-from tests.domain.given import BASE, Story, chosen, midnight_after, service
+from tests.domain.given import BASE, SPACE, Story, chosen, midnight_after, price_list, service
 
 # T1
 
@@ -188,6 +188,33 @@ def test_T3_a_service_that_was_closed_as_expired_sells_no_seats_to_an_older_comm
     story.close("2026-06-30")
     story.do("open-cart", on="2026-06-15")
     assert story.refused("choose-seats", quantity=1, on="2026-06-15") == "base_service_expired"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "replaced", "voided"])
+def test_T3_an_order_that_ends_ends_no_earlier_than_the_last_event_of_what_it_had_received(end: str) -> None:
+    story = Story(price_list(lifecycle={"expiring_days": 60, "restricted_days": 5, "reminder_days": []}))
+    story.start(service(BASE, "2026-12-31"), service(SPACE, "2026-03-10"))
+    order = story.order_renewal(S2=1, on="2026-03-08")
+    story.do("register-payment", order_number="?", amount="500.00", reference="P", on="2026-03-09")
+    part = "12.20" if end == "voided" else "5.00"
+    on = "2026-03-16" if end == "voided" else "2026-03-09"
+    story.do("split-payment", reference="P", parts=[{"order_number": order, "amount": part}], on=on)
+    # The rest is refunded long after: the payment's time is now far ahead of the order's and the subscription's.
+    story.do("refund-payment", reference="P", amount="1.00", on="2026-06-01")
+    match end:
+        case "cancelled":
+            # Then the order could no longer be cancelled, for its last payable day is over too.
+            assert story.refused("cancel-order", order_number=order, on="2026-03-09") == "order_not_open"
+            story.close("2026-04-07")
+        case "expired":
+            story.close("2026-04-07")
+        case "replaced":
+            story.configure("user0001", on="2026-04-08")
+        case "voided":
+            story.fulfil(order)
+    ended = [recorded.envelope.business_time for recorded in story.log if recorded.originator_id == "payment/P"]
+    assert ended[-1] == ended[-2] == datetime(2026, 6, 1, 9, 15, tzinfo=ROME)
+    assert story.payment("P").allocated == {}
 
 
 # T4
