@@ -18,6 +18,7 @@ LARGEST = 64 * 1024
 _RFC_3339 = re.compile(r"[12]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: no name, no mail header and no log line is to hold one."""
+_HIGH_CONTROL = re.compile("[\x7f-\x9f]")
 _RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
 """Ids that the engine gives its own commands; nobody may use one up before."""
 _LONGEST_ID = 200
@@ -80,8 +81,8 @@ def _decode(raw: bytes) -> dict[str, Any]:
         raise Unreadable(f"not JSON: {error.msg} at character {error.pos + 1}") from None
     if not isinstance(value, dict):
         raise Unreadable("not a JSON object")
-    # Most lines have neither an escape nor such a character, and then no text in them has one.
-    if ("\\" in text or _NOT_TEXT.search(text)) and _has_control(value):
+    # The decoder takes none below a space; without an escape only these can be left, and few commands have either.
+    if ("\\" in text or _HIGH_CONTROL.search(text)) and _has_control(value):
         raise Unreadable("a control character or a lone surrogate in a text")
     return value
 

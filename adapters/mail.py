@@ -24,8 +24,8 @@ PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9
 CREDENTIALS = re.compile(r"((?:[^\s:@/%]|%[0-9A-Fa-f]{2})+):((?:[^\s:@/%]|%[0-9A-Fa-f]{2})+)")
 STARTTLS = re.compile(r"starttls=(require|offered|never)")
 
-ABOUT_US = (530, 534, 535, 538)
-"""Answers that speak of our credentials or encryption, not of the message."""
+ABOUT_US = (500, 502, 503, 504, 530, 534, 535, 538)
+"""Answers that speak of how we talk or who we are, and would come to any other message, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Relay:
             smtp.ehlo_or_helo_if_needed()
             if self.security == "require" or (self.security == "offered" and smtp.has_extn("starttls")):
                 smtp.starttls(context=trusted)
+                smtp.ehlo_or_helo_if_needed()
             if self.user:
                 smtp.login(self.user, self.password)
             if smtp.sock:

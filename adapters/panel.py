@@ -10,14 +10,14 @@ from psycopg.rows import dict_row
 
 from adapters.postgres.log import EventLog
 from adapters.postgres.views import Table, advance, live_tables
-from domain.kernel import Recorded
+from domain.kernel import ROME, Recorded
 from projections.catalogue import VIEWS
 from projections.view import AnyView, Rows
 
 SHOWN = {
     "seats": "subscription_id",
     "services": "length(service_id), service_id",
-    "users": "username",
+    "users": 'username COLLATE "C"',
     "orders": "placed_at, order_number",
     "cart": "subscription_id",
 }
@@ -44,7 +44,7 @@ def panel_now(log: EventLog, subscription: str) -> Panel | None:
         for name, order in SHOWN.items():
             view = sql.Identifier("panel", "carts" if name == "cart" else name)
             query = sql.SQL("SELECT * FROM {} WHERE subscription_id = %s ORDER BY {}").format(view, sql.SQL(order))
-            found[name] = cursor.execute(query, (subscription,)).fetchall()
+            found[name] = [_in_rome(row) for row in cursor.execute(query, (subscription,))]
     return _panel(found)
 
 
@@ -58,6 +58,7 @@ def panel_then(log: EventLog, subscription: str, as_of: datetime | None, known_a
     ]
     found = {name: _folded(VIEWS["carts" if name == "cart" else name], events) for name in SHOWN}
     found["users"].sort(key=lambda user: str(user["username"]))
+    found["orders"].sort(key=lambda order: (order["placed_at"], order["order_number"]))
     return _panel(found)
 
 
@@ -66,7 +67,12 @@ def _folded(view: AnyView, events: Iterable[Recorded]) -> list[dict[str, Any]]:
     for event in events:
         view.apply(event, rows)
     columns = [name for name in Table(view, 0).columns if name not in view.hidden]
-    return [{name: getattr(row, name) for name in columns} for row in rows.all()]
+    return [_in_rome({name: getattr(row, name) for name in columns}) for row in rows.all()]
+
+
+def _in_rome(row: dict[str, Any]) -> dict[str, Any]:
+    """Times as Rome's clocks show them, whatever the session's time zone."""
+    return {name: value.astimezone(ROME) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def _panel(found: dict[str, list[dict[str, Any]]]) -> Panel | None:

@@ -75,6 +75,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         raise SettingsError(_one_line(error, PREFIX)) from None
     _check_database_url(settings.database_url)
+    _check_smtp_url(settings.smtp_url)
     return settings
 
 
@@ -105,6 +106,17 @@ def _check_database_url(url: str | None) -> None:
     except psycopg.ProgrammingError:
         # libpq's own words would repeat the URL, password and all.
         raise SettingsError("SEATLINE_DATABASE_URL: not a libpq URL, such as postgresql://user@host/database") from None
+
+
+def _check_smtp_url(url: str | None) -> None:
+    if url is None:
+        return
+    from adapters.mail import Relay
+
+    try:
+        Relay.at(url)
+    except ValueError as error:
+        raise SettingsError(f"SEATLINE_SMTP_URL: {error}") from None
 
 
 def _one_line(error: ValidationError, prefix: str = "") -> str:

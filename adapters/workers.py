@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +15,8 @@ POLL = 1.0
 """Seconds after which a worker looks for news even if nobody told it of any."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds before a worker tries again after an error."""
+GRACE = 6.0
+"""Seconds that all workers together get to finish what they are at; what is cut off is found again."""
 
 log = structlog.get_logger()
 
@@ -49,8 +52,9 @@ def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event) -> N
     stop.wait()
     with news:
         news.notify_all()
+    deadline = time.monotonic() + GRACE
     for thread in threads:
-        thread.join(timeout=8)
+        thread.join(timeout=max(0, deadline - time.monotonic()))
     log.info("workers.stopped", unfinished=[thread.name for thread in threads if thread.is_alive()])
 
 

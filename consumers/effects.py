@@ -1,5 +1,6 @@
 """Effects: what a consumer does outside the engine, planned with the event that asks for it and done once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,15 +27,15 @@ class NoLongerNeeded(Exception):
 
 
 class Postponed(Exception):
-    """Nothing happened and nothing is wrong with the effect itself: try again later."""
+    """Nothing happened, and a later attempt may succeed."""
 
 
 class Refused(Exception):
-    """The other side will never take this one: a person has to look at it."""
+    """Nothing happened, and no other attempt will succeed: a person has to look at it."""
 
 
 class InDoubt(Exception):
-    """The other side may have done it and couldn't say so."""
+    """Everything was handed over and no answer came: it may or may not have happened."""
 
 
 class EffectConsumer(Protocol):
@@ -46,6 +47,9 @@ class EffectConsumer(Protocol):
         """What this event asks for, if anything; called again on a replay, so it depends on the event alone."""
         ...
 
-    def perform(self, effect: Effect) -> None:
-        """Do it; raises NoLongerNeeded, Postponed, Refused or InDoubt."""
+    def prepare(self, effect: Effect) -> Callable[[], None]:
+        """Make everything ready and give what does it; raises NoLongerNeeded or Refused.
+
+        Nothing has happened outside when this returns. What it gives raises Postponed, Refused or InDoubt.
+        """
         ...

@@ -5,7 +5,7 @@ from datetime import timedelta
 from email.message import EmailMessage
 from typing import Protocol
 
-from consumers.effects import Effect, NoLongerNeeded
+from consumers.effects import Effect, NoLongerNeeded, Refused
 from consumers.letters import Seller, payment_instructions, seats_on_panel
 from domain.kernel import Recorded
 from domain.order import Order, OrderFulfilled, OrderPlaced
@@ -53,13 +53,20 @@ class Email:
             due_at=recorded.envelope.business_time + delay,
         )
 
-    def perform(self, effect: Effect) -> None:
+    def prepare(self, effect: Effect) -> Callable[[], None]:
         order = self._books.order(effect.order_number)
+        if effect.id.startswith(INSTRUCTIONS) and order.placed.immediate and not order.awaits_payment:
+            raise NoLongerNeeded(f"the order is {order.state}")
+        try:
+            message = self._letter(effect, order)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return lambda: self._send(message)
+
+    def _letter(self, effect: Effect, order: Order) -> EmailMessage:
         holder = self._books.subscription(order.subject).account_holder
         if effect.id.startswith(INSTRUCTIONS):
-            if order.placed.immediate and not order.awaits_payment:
-                raise NoLongerNeeded(f"the order is {order.state}")
-            message = payment_instructions(
+            return payment_instructions(
                 order.placed,
                 event_id=effect.event_id,
                 at=effect.at,
@@ -67,15 +74,13 @@ class Email:
                 prices=self._prices,
                 seller=self._seller,
             )
-        else:
-            assert order.fulfilled is not None, "planned when the order was fulfilled"
-            message = seats_on_panel(
-                order.placed,
-                order.fulfilled,
-                event_id=effect.event_id,
-                at=effect.at,
-                holder=holder,
-                prices=self._prices,
-                seller=self._seller,
-            )
-        self._send(message)
+        assert order.fulfilled is not None, "planned when the order was fulfilled"
+        return seats_on_panel(
+            order.placed,
+            order.fulfilled,
+            event_id=effect.event_id,
+            at=effect.at,
+            holder=holder,
+            prices=self._prices,
+            seller=self._seller,
+        )

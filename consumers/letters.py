@@ -23,7 +23,7 @@ from domain.commands import Email, Line
 from domain.kernel import ROME, Value
 from domain.order import OrderFulfilled, OrderPlaced
 from domain.pricing import Item, Method, PriceList
-from domain.subscription import AccountHolder
+from domain.subscription_events import AccountHolder
 
 TEMPLATES = Path(__file__).parent / "templates"
 EMAIL: TypeAdapter[str] = TypeAdapter(Email)
@@ -139,8 +139,8 @@ def _letter(
 def _mailbox(name: str, email: str) -> Address:
     """Whom a letter is from or for, without the name if that would not fit into one line of the header.
 
-    Python before 3.12.4 breaks a name wrongly: spaces are lost, or the quotes of `Bianchi, Rossi e Associati`, which
-    becomes two recipients.
+    Python 3.11.7 breaks a long name wrongly (gh-80222): spaces are lost, or the quotes of `Bianchi, Rossi e Associati`,
+    which becomes two recipients.
     """
     try:
         nameless = Address(addr_spec=EMAIL.validate_python(email))

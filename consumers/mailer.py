@@ -1,19 +1,11 @@
-"""The port through which letters leave, and the three ways in which one may not."""
+"""The port through which letters leave."""
 
 from email.message import EmailMessage
 from typing import Protocol
 
+from consumers.effects import InDoubt, Postponed, Refused
 
-class Postponed(Exception):
-    """Nothing was delivered, and a later attempt may succeed."""
-
-
-class Refused(Exception):
-    """Nothing was delivered, and no other attempt with this message will succeed."""
-
-
-class InDoubt(Exception):
-    """The message was handed over whole and no answer came: it may or may not have been delivered."""
+__all__ = ["InDoubt", "Mailer", "Postponed", "Refused"]
 
 
 class Mailer(Protocol):

@@ -123,6 +123,10 @@ class Desk:
         self._seen.clear()
         self._journal.clear()
 
+    def forget_everything(self) -> None:
+        self._warm.clear()
+        self.forget()
+
     # What the shop asks for
 
     def subscription(self, name: str) -> Subscription:

@@ -7,7 +7,7 @@ from domain.cart import CartEvent
 from domain.kernel import Event
 from domain.order import OrderEvent
 from domain.payment import PaymentEvent
-from domain.subscription import SubscriptionEvent
+from domain.subscription_events import SubscriptionEvent
 
 EVENTS: tuple[type[Event], ...] = (
     *get_args(SubscriptionEvent),

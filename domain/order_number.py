@@ -28,9 +28,17 @@ def check_digit(digits: str) -> str:
     return str(interim)
 
 
-def order_numbers(draw_block: Callable[[], int]) -> Iterator[str]:
-    """Numbers for ever, drawing a block only when one is needed."""
-    while True:
-        first = draw_block() * BLOCK
-        for number in range(first, first + BLOCK):
-            yield f"{number}{check_digit(str(number))}"
+class OrderNumbers(Iterator[str]):
+    """Numbers for ever, drawing a block only when one is needed; a draw that fails can be tried again."""
+
+    def __init__(self, draw_block: Callable[[], int]) -> None:
+        self._draw_block = draw_block
+        self._block: Iterator[int] = iter(())
+
+    def __next__(self) -> str:
+        number = next(self._block, None)
+        if number is None:
+            first = self._draw_block() * BLOCK
+            self._block = iter(range(first, first + BLOCK))
+            number = next(self._block)
+        return f"{number}{check_digit(str(number))}"

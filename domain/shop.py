@@ -2,33 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from domain import commands as c
 from domain import errors
-from domain.calendar import Calendar
 from domain.cart import Cart, EntryPoint
 from domain.commands import Command
-from domain.kernel import ROME, Aggregate, Value
+from domain.kernel import ROME, Value
+from domain.moment import Aggregates, Moment
 from domain.order import Order, OrderPlaced, OrderState
-from domain.payment import NOTHING, Payment, PaymentRegistered, RefundReason, SplitPart
+from domain.payment import Payment, RefundReason
 from domain.pricing import Kind, PriceList, Quote, renewal_quote, renewals, seats_quote
-from domain.subscription import AccountHolder, StartedService, Subscription
+from domain.subscription import Subscription
+from domain.subscription_events import AccountHolder, StartedService
+from domain.till import Till
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far a command's time may be ahead of the clock (T1)."""
-
-
-class Aggregates(Protocol):
-    """Where the shop finds aggregates, warm or freshly replayed; one that has no events yet is empty."""
-
-    def subscription(self, name: str) -> Subscription: ...
-    def cart(self, name: str) -> Cart: ...
-    def order(self, name: str) -> Order: ...
-    def payment(self, name: str) -> Payment: ...
-    def calendar(self) -> Calendar: ...
-    def new_order(self) -> Order: ...
 
 
 class QuoteGiven(Value):
@@ -39,30 +29,6 @@ class OrderGiven(Value):
     order_number: str
     quote: Quote
     lapses_on: date
-
-
-class Decision(Protocol):
-    def __call__(self, data: Any, at: "Moment") -> Value | None: ...
-
-
-class Moment:
-    """When a command is decided: its own time, or the last event's of what it concerns where that is later (T3)."""
-
-    def __init__(self, command: Command, clock: datetime) -> None:
-        self.time = command.time
-        self.clock = clock
-        self.command_time = command.time
-
-    def after(self, *aggregates: Aggregate[Any]) -> date:
-        """The business date, never before what these aggregates have already seen."""
-        for aggregate in aggregates:
-            if aggregate.time is not None and aggregate.time > self.time:
-                self.time = aggregate.time
-        return self.on
-
-    @property
-    def on(self) -> date:
-        return self.time.astimezone(ROME).date()
 
 
 def quote_seats(prices: PriceList, subscription: Subscription, quantity: int, *, extend: bool, on: date) -> Quote:
@@ -80,6 +46,7 @@ class Shop:
     def __init__(self, prices: PriceList, aggregates: Aggregates) -> None:
         self.prices = prices
         self.find = aggregates
+        till = Till(aggregates)
         self._decisions: dict[type, Callable[[Any, Moment], Value | None]] = {
             c.StartSubscription: self.start_subscription,
             c.ConfigureUser: self.configure_user,
@@ -89,11 +56,11 @@ class Shop:
             c.SwitchAlignment: self.switch_alignment,
             c.ChooseRenewal: self.choose_renewal,
             c.PlaceOrder: self.place_order,
-            c.RegisterPayment: self.register_payment,
-            c.MatchPayment: self.match_payment,
-            c.UnmatchPayment: self.unmatch_payment,
-            c.SplitPayment: self.split_payment,
-            c.RefundPayment: self.refund_payment,
+            c.RegisterPayment: till.register_payment,
+            c.MatchPayment: till.match_payment,
+            c.UnmatchPayment: till.unmatch_payment,
+            c.SplitPayment: till.split_payment,
+            c.RefundPayment: till.refund_payment,
             c.CancelOrder: self.cancel_order,
             c.CloseDay: self.close_day,
             c.FulfilOrder: self.fulfil_order,
@@ -307,68 +274,6 @@ class Shop:
     def _payments_of(self, order: Order) -> list[Payment]:
         return [self.find.payment(reference) for reference in order.payments]
 
-    # Payment
-
-    def register_payment(self, data: c.RegisterPayment, at: Moment) -> None:
-        if data.currency != "EUR":
-            raise errors.CurrencyNotAccepted(currency=data.currency)
-        payment = self.find.payment(data.reference)
-        if payment.exists:
-            if payment.is_same(data.amount, data.order_number, data.method):
-                return
-            raise errors.PaymentReferenceReused(reference=data.reference)
-        order = self.find.order(data.order_number)
-        on = at.after(order)
-        payment.register(
-            PaymentRegistered(
-                reference=data.reference,
-                order_number=data.order_number,
-                subscription_id=order.subject if order.exists else None,
-                amount=data.amount,
-                currency="EUR",
-                method=data.method,
-                value_date=data.value_date,
-            )
-        )
-        if order.exists:
-            self._allocate(payment, order, data.amount, on)
-
-    def match_payment(self, data: c.MatchPayment, at: Moment) -> None:
-        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
-        on = at.after(payment, order)
-        order.refuse_unless_payable(on)
-        payment.match(order.name, order.subject, data.operator)
-        self._allocate(payment, order, payment.at_hand, on)
-
-    def split_payment(self, data: c.SplitPayment, at: Moment) -> None:
-        payment = self._known_payment(data.reference)
-        orders = [(self.find.order(part.order_number), part.amount) for part in data.parts]
-        on = at.after(payment, *(order for order, _ in orders))
-        for order, _ in orders:
-            order.refuse_unless_payable(on)
-        payment.split([SplitPart(order_number=order.name, amount=amount) for order, amount in orders], data.operator)
-        for order, amount in orders:
-            self._allocate(payment, order, amount, on)
-
-    def unmatch_payment(self, data: c.UnmatchPayment, at: Moment) -> None:
-        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
-        order.refuse_unless_payable(at.after(payment, order))
-        payment.unmatch(order.name, data.operator)
-        order.withdraw(payment.name, order.payments[payment.name])
-
-    def refund_payment(self, data: c.RefundPayment, at: Moment) -> None:
-        payment = self._known_payment(data.reference)
-        at.after(payment)
-        payment.refund(data.amount, data.operator)
-
-    def _allocate(self, payment: Payment, order: Order, amount: Decimal, on: date) -> None:
-        """Give a payable order as much of the money as it still misses; the rest is the payer's again (O6)."""
-        share = min(amount, order.missing) if order.is_payable(on) else NOTHING
-        if share:
-            payment.allocate(order.name, order.subject, share)
-            order.receive(payment.name, share, on=on)
-        payment.owe_back(order.name, amount - share, "surplus" if order.is_paid else "late")
-
     # Calendar
 
     def close_day(self, data: c.CloseDay, at: Moment) -> None:
@@ -408,9 +313,3 @@ class Shop:
         on = at.after(subscription, cart)
         cart.refuse_unless_open(on)
         return subscription, cart, on
-
-    def _known_payment(self, reference: str) -> Payment:
-        payment = self.find.payment(reference)
-        if not payment.exists:
-            raise errors.PaymentUnknown(reference=reference)
-        return payment

@@ -2,205 +2,35 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Literal, assert_never
-
-from pydantic import NonNegativeInt, PositiveInt
+from typing import assert_never
 
 from domain import errors
-from domain.kernel import Aggregate, Event, Value
-from domain.pricing import Holding, Kind, Lifecycle, OrderNumber, Renewal, ServiceId, Sku, Status
-from domain.terms import Anchor, add_years, remembers_leap_day
+from domain.kernel import Aggregate
+from domain.pricing import Holding, Kind, Lifecycle, Renewal, Status
+from domain.service import Service
+from domain.subscription_events import (
+    AccountHolder,
+    ExpiryAligned,
+    ExpiryReminderDue,
+    RenewalDeclined,
+    SeatsAdded,
+    ServiceEnded,
+    ServiceExpired,
+    ServiceExpiring,
+    ServiceReduced,
+    ServiceRenewed,
+    ServicesHeld,
+    ServicesReleased,
+    StartedService,
+    SubscriptionEvent,
+    SubscriptionStarted,
+    UserConfigured,
+    UserDeleted,
+)
+from domain.terms import add_years, remembers_leap_day
 
 USERNAME = re.compile(r"(?=(?:[._@-]*[A-Za-z0-9]){8})[A-Za-z0-9._@-]{8,64}")
-NEVER_REMINDED = 1_000_000
-
-
-class AccountHolder(Value):
-    """Who pays, and where the payment instructions go."""
-
-    name: str
-    email: str
-    language: Literal["it", "en"]
-    tax_code: str | None = None
-    vat_number: str | None = None
-
-
-class StartedService(Value):
-    service_id: ServiceId
-    sku: Sku
-    kind: Kind
-    quantity: PositiveInt
-    active_from: date
-    expires_on: date
-    leap_day: bool = False
-    """The expiry stands for a 29 February (S3)."""
-    status: Status
-    included_users: NonNegativeInt = 0
-
-
-class SubscriptionStarted(Event, topic="subscription.subscription-started.v1"):
-    account_holder: AccountHolder
-    services: tuple[StartedService, ...]
-    lifecycle: Lifecycle
-
-
-class UserConfigured(Event, topic="subscription.user-configured.v1"):
-    username: str
-    email: str
-    permissions: tuple[str, ...]
-    replaces: bool = False
-    """The username was configured already: it takes no further seat (S5)."""
-
-
-class UserDeleted(Event, topic="subscription.user-deleted.v1"):
-    username: str
-
-
-class ServicesHeld(Event, topic="subscription.services-held.v1"):
-    """An open order extends or renews these services; `keeps` says how many seats of each it leaves (C4, O10)."""
-
-    order_number: OrderNumber
-    keeps: dict[ServiceId, NonNegativeInt]
-
-
-class ServicesReleased(Event, topic="subscription.services-released.v1"):
-    """The order that held services ended without being fulfilled."""
-
-    order_number: OrderNumber
-
-
-class SeatsAdded(Event, topic="subscription.seats-added.v1"):
-    order_number: OrderNumber
-    service_id: ServiceId
-    sku: Sku
-    quantity: PositiveInt
-    active_from: date
-    expires_on: date
-    leap_day: bool = False
-
-
-class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1"):
-    order_number: OrderNumber
-    service_id: ServiceId
-    was: date
-    expires_on: date
-    leap_day: bool = False
-    status: Status
-
-
-class ServiceRenewed(Event, topic="subscription.service-renewed.v1"):
-    order_number: OrderNumber
-    service_id: ServiceId
-    quantity: PositiveInt
-    """From `was` on; until then the paid quantity stays (C4)."""
-    was: date
-    expires_on: date
-    leap_day: bool = False
-    status: Status
-
-
-class RenewalDeclined(Event, topic="subscription.renewal-declined.v1"):
-    """A renewal with quantity 0: the service runs out, and configuring no longer counts on it (C4)."""
-
-    order_number: OrderNumber
-    service_id: ServiceId
-
-
-class ServiceReduced(Event, topic="subscription.service-reduced.v1"):
-    """The term that was paid with more seats is over."""
-
-    service_id: ServiceId
-    was: PositiveInt
-    quantity: PositiveInt
-
-
-class ExpiryReminderDue(Event, topic="subscription.expiry-reminder-due.v1"):
-    service_id: ServiceId
-    expires_on: date
-    days_before: PositiveInt
-
-
-class ServiceExpiring(Event, topic="subscription.service-expiring.v1"):
-    service_id: ServiceId
-    expires_on: date
-
-
-class ServiceExpired(Event, topic="subscription.service-expired.v1"):
-    service_id: ServiceId
-    expires_on: date
-
-
-class ServiceEnded(Event, topic="subscription.service-ended.v1"):
-    service_id: ServiceId
-    expires_on: date
-
-
-SubscriptionEvent = (
-    SubscriptionStarted
-    | UserConfigured
-    | UserDeleted
-    | ServicesHeld
-    | ServicesReleased
-    | SeatsAdded
-    | ExpiryAligned
-    | ServiceRenewed
-    | RenewalDeclined
-    | ServiceReduced
-    | ExpiryReminderDue
-    | ServiceExpiring
-    | ServiceExpired
-    | ServiceEnded
-)
-
-
-@dataclass(slots=True)
-class Service:
-    """One line of a subscription, as remembered."""
-
-    service_id: str
-    sku: str
-    kind: Kind
-    quantity: int
-    expires_on: date
-    leap_day: bool
-    status: Status
-    included_users: int = 0
-    reductions: list[tuple[date, int]] = field(default_factory=list)
-    """(last day of the larger quantity, quantity from then on), in order of time."""
-    declined: bool = False
-    reminded: int = NEVER_REMINDED
-    """The smallest number of days before this expiry at which a reminder fell due."""
-
-    @property
-    def anchor(self) -> Anchor:
-        return Anchor.of(self.expires_on, self.leap_day)
-
-    @property
-    def final_quantity(self) -> int:
-        """What is left after every reduction that has been agreed."""
-        return self.reductions[-1][1] if self.reductions else self.quantity
-
-    @property
-    def users(self) -> int:
-        """How many users one of it is good for."""
-        match self.kind:
-            case Kind.BASE:
-                return self.included_users
-            case Kind.SEAT:
-                return 1
-            case Kind.SPACE:
-                return 0
-            case _:
-                assert_never(self.kind)
-
-    def usable_on(self, on: date) -> bool:
-        return self.expires_on >= on
-
-    def move(self, expires_on: date, *, leap_day: bool, status: Status) -> None:
-        self.expires_on, self.leap_day, self.status = expires_on, leap_day, status
-        self.declined, self.reminded = False, NEVER_REMINDED
 
 
 class Subscription(Aggregate[SubscriptionEvent]):
@@ -358,7 +188,7 @@ class Subscription(Aggregate[SubscriptionEvent]):
 
     def active_holdings(self, on: date) -> tuple[Holding, ...]:
         """The services that an extension moves: those that may be used on this date."""
-        return tuple([_holding(service) for service in self.services.values() if service.usable_on(on)])
+        return tuple([service.holding() for service in self.services.values() if service.usable_on(on)])
 
     def chosen_holdings(self, chosen: Mapping[str, int], on: date) -> list[tuple[Holding, int]]:
         """The services a renewal chooses, with their new quantities; they may be expired but not ended (C6)."""
@@ -371,7 +201,7 @@ class Subscription(Aggregate[SubscriptionEvent]):
                 raise errors.ServiceEnded(service=service_id)
             if not 0 <= quantity <= service.final_quantity:
                 raise errors.QuantityOutOfRange(quantity=quantity, least=0, most=service.final_quantity)
-            holdings.append((_holding(service), quantity))
+            holdings.append((service.holding(), quantity))
         return holdings
 
     def refuse_displacing_users(self, chosen: Mapping[str, int], on: date, *, lapsed: Collection[str] = ()) -> None:
@@ -410,24 +240,7 @@ class Subscription(Aggregate[SubscriptionEvent]):
         return min((service.final_quantity, *ordered))
 
     def due(self) -> date | None:
-        return min(filter(None, map(self._next_due, self.services.values())), default=None)
-
-    def _next_due(self, service: Service) -> date | None:
-        """The first date whose closing changes this service."""
-        expiry, life = service.expires_on, self.lifecycle
-        days = [expiry]
-        if service.status is Status.ENDED:
-            days = []
-        elif service.status is Status.EXPIRED:
-            days = [expiry + timedelta(days=life.restricted_days)]
-        elif not service.declined:
-            reminders = [before for before in life.reminder_days if before < service.reminded]
-            days += [expiry - timedelta(days=before + 1) for before in reminders]
-        if service.status is Status.ACTIVE:
-            days.append(expiry - timedelta(days=life.expiring_days + 1))
-        if service.reductions:
-            days.append(service.reductions[0][0])
-        return min(days, default=None)
+        return min(filter(None, (service.next_due(self.lifecycle) for service in self.services.values())), default=None)
 
     # Memory
 
@@ -494,7 +307,3 @@ class Subscription(Aggregate[SubscriptionEvent]):
     def _fulfil(self, order: str) -> None:
         self.fulfilled.add(order)
         self.held.pop(order, None)
-
-
-def _holding(service: Service) -> Holding:
-    return Holding(service.service_id, service.sku, service.final_quantity, service.expires_on, service.anchor)

@@ -8,7 +8,7 @@ from typing import Any
 from domain.kernel import Recorded
 from domain.order import OrderCancelled, OrderExpired, OrderPaid, OrderPlaced
 from domain.pricing import Kind, Status
-from domain.subscription import (
+from domain.subscription_events import (
     ExpiryAligned,
     SeatsAdded,
     ServiceEnded,

@@ -6,7 +6,7 @@ from datetime import date
 
 from domain.kernel import Recorded
 from domain.pricing import Status
-from domain.subscription import (
+from domain.subscription_events import (
     ExpiryAligned,
     SeatsAdded,
     ServiceEnded,

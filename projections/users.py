@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.kernel import Recorded
-from domain.subscription import UserConfigured, UserDeleted
+from domain.subscription_events import UserConfigured, UserDeleted
 from projections.view import Key, Row, Rows, View
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,22 +21,32 @@ class Complaint(Exception):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Python would end without leaving its contexts, and an embedded server would stay behind.
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         code = import_module(f"adapters.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has had enough.
+        stop_printing()
         code = DONE
     except Exception as error:
         code = _explain(error)
     sys.exit(code)
 
 
+def stop_printing() -> None:
+    """Let what is still buffered go nowhere, because nobody reads it and Python would write it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _explain(error: Exception) -> int:
     """One line for what can go wrong outside this program; anything else is a fault of ours and keeps its traceback."""
+    from psycopg import DatabaseError
+
     from adapters.embedded import EmbeddedPostgresError
     from adapters.postgres.database import DatabaseAway
     from adapters.postgres.schema import SchemaError
@@ -51,6 +62,8 @@ def _explain(error: Exception) -> int:
             line = f"the database is away ({error}): nothing is lost, run the same command again when it is back"
         case EmbeddedPostgresError() | SchemaError():
             code, line = OUTSIDE_FAILED, str(error)
+        case DatabaseError():
+            code, line = OUTSIDE_FAILED, f"the database refuses: {' '.join(str(error).split())[:300]}"
         case _:
             raise error
     print(f"seatline: {line}", file=sys.stderr)

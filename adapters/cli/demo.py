@@ -202,7 +202,7 @@ class _Told:
         self._workers = wired.workers()
         self._mail = mail
         self._seen_mail: set[Path] = set()
-        self._console: Console = console()
+        self._console: Console = console(markup=True)
         self._console.quiet = silent
         self._time = self._actor = self._subscription = ""
         self._answer: dict[str, Any] = {}

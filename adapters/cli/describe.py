@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from domain import cart, order, payment, subscription
+from domain import cart, order, payment
+from domain import subscription_events as subscription
 from domain.calendar import DayClosed
 from domain.kernel import Event
 

@@ -78,8 +78,8 @@ STATES = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    as_of = point_in_time(arguments.as_of) if arguments.as_of else None
-    known_at = point_in_time(arguments.known_at) if arguments.known_at else None
+    as_of = point_in_time(arguments.as_of) if arguments.as_of is not None else None
+    known_at = point_in_time(arguments.known_at) if arguments.known_at is not None else None
     settings = load_settings()
     with engine(settings) as wired:
         if as_of or known_at:

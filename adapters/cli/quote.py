@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from datetime import date, datetime
+from datetime import datetime
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
@@ -14,16 +14,16 @@ from adapters.cli.parsing import civil_date
 from adapters.cli.show import cell, console, print_json, table
 from adapters.settings import load_settings
 from adapters.wiring import engine
-from domain.errors import QuantityOutOfRange, Refusal
+from domain.errors import Refusal
 from domain.kernel import ROME
-from domain.pricing import PriceList, Quote, QuoteLine, seats_quote
-from domain.subscription import Subscription
+from domain.pricing import PriceList, Quote, QuoteLine
+from domain.shop import quote_seats
 
 CHOICES = {True: "extend", False: "no_extend"}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    on = civil_date(arguments.on) if arguments.on else datetime.now(ROME).date()
+    on = civil_date(arguments.on) if arguments.on is not None else datetime.now(ROME).date()
     with engine(load_settings()) as wired:
         subscription = wired.books.subscription(arguments.subscription)
         prices = wired.shopfront.prices
@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise Complaint(f"there is no subscription {arguments.subscription}", DOMAIN_SAID_NO)
         wanted = (True, False) if arguments.extend is None else (arguments.extend,)
         try:
-            quotes = {choice: quote(subscription, prices, arguments.seats, extend=choice, on=on) for choice in wanted}
+            quotes = {
+                choice: quote_seats(prices, subscription, arguments.seats, extend=choice, on=on) for choice in wanted
+            }
         except Refusal as refusal:
             raise Complaint(f"{refusal.code}: {refusal.message['en']}", DOMAIN_SAID_NO) from None
     if arguments.json:
@@ -39,14 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console().print(Columns([render(quote, prices) for quote in quotes.values()], padding=(0, 2)))
     return DONE
-
-
-def quote(subscription: Subscription, prices: PriceList, seats: int, *, extend: bool, on: date) -> Quote:
-    """The quote that choosing this many seats on this date would give."""
-    subscription.refuse_expired_base(on)
-    if not 1 <= seats <= prices.max_seats_per_order:
-        raise QuantityOutOfRange(quantity=seats, least=1, most=prices.max_seats_per_order)
-    return seats_quote(prices, seats, subscription.active_holdings(on), extend=extend, on=on)
 
 
 def render(quote: Quote, prices: PriceList) -> RenderableType:

@@ -1,36 +1,38 @@
 """`seatline send`: the commands of files, decided in batches, answered in order."""
 
 import argparse
+import errno
 import os
 import select
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from pydantic_core import to_json
 
-from adapters.clerk import Answer, Clerk
-from adapters.cli import BAD_USAGE, DOMAIN_SAID_NO, DONE, INTERRUPTED, Complaint
+from adapters.clerk import Answer, Clerk, spare_the_collector
+from adapters.cli import BAD_USAGE, DOMAIN_SAID_NO, DONE, INTERRUPTED, OUTSIDE_FAILED, Complaint, stop_printing
 from adapters.cloudevents import LARGEST, Unreadable, parse
 from adapters.postgres.database import DatabaseAway
 from adapters.settings import load_settings
 from adapters.wiring import engine
 from domain.commands import Command
 
+TOO_LONG = Unreadable(f"longer than {LARGEST} bytes")
 CHUNK = 1 << 20
 """Bytes asked for at once; a pipe gives what is there, so a slow one gets small batches and quick answers."""
 PAUSES = (0.5, 1, 2, 4, 8)
 """Seconds to wait, in turn, for a database that is away."""
+NOBODY_READS = "nobody reads the answers any more: run the same files again to finish"
 
 Tick = Callable[[int], None]
-
-
-class Stopped(Exception):
-    """The user wants to stop; what has been answered is done, the rest is untouched."""
+Item = tuple[int, Command | Unreadable]
+"""A line's number, and what it holds."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,15 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     with engine(settings) as wired, _stopping() as stopped, _progress(sources) as tick:
         clerk = wired.clerk()
-        try:
-            for name, source in zip(arguments.files, sources, strict=True):
-                label = name if len(sources) > 1 else None
-                for batch in _batches(_lines(source, stopped, tick), settings.batch_size):
-                    _answer(clerk, batch, label, counts)
-        except Stopped:
-            _summarise(counts, started, "interrupted: run the same files again to finish; ")
-            return INTERRUPTED
-    _summarise(counts, started, "")
+        spare_the_collector()
+        for name, source in zip(arguments.files, sources, strict=True):
+            output = _Output(name if len(sources) > 1 else None, counts)
+            batches = _batches(_lines(source, stopped, tick), settings.batch_size)
+            try:
+                for answers in clerk.stream(output.commands(batches), partial(_patiently, clerk, stopped=stopped)):
+                    output.answer(answers)
+            except BrokenPipeError:
+                stop_printing()
+                raise Complaint(NOBODY_READS, OUTSIDE_FAILED) from None
+        interrupted = stopped()
+    _summarise(counts, started, "interrupted: run the same files again to finish; " if interrupted else "")
+    if interrupted:
+        return INTERRUPTED
     if counts["unreadable"]:
         return BAD_USAGE
     return DOMAIN_SAID_NO if counts["no"] else DONE
@@ -56,22 +63,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open(name: str) -> int:
     if name == "-":
+        if sys.stdin is None:
+            raise Complaint("-: standard input is closed")
         return sys.stdin.fileno()
     try:
+        if os.path.isdir(name):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return os.open(name, os.O_RDONLY)
     except OSError as error:
         raise Complaint(f"{name}: {error.strerror}") from None
 
 
 def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[list[bytes | Unreadable]]:
-    """The lines of a file, as many at a time as could be read at once; a line too long is not kept in memory."""
-    rest, too_long = b"", False
-    while True:
-        while not select.select([source], [], [], 0.2)[0]:
-            if stopped():
-                raise Stopped
-        if stopped():
-            raise Stopped
+    """The lines of a file, as many as are there, none before a wait; a line too long is not kept in memory."""
+    rest, too_long, chunk = b"", False, b"\n"
+    while chunk and not stopped():
+        if not _ready(source, 0):
+            yield []
+            while not _ready(source, 0.2):
+                if stopped():
+                    return
         try:
             chunk = os.read(source, CHUNK)
         except OSError as error:
@@ -80,20 +91,22 @@ def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[lis
         *whole, rest = (rest + chunk).split(b"\n")
         lines: list[bytes | Unreadable] = list(whole)
         if too_long and lines:
-            lines[0], too_long = Unreadable(f"longer than {LARGEST} bytes"), False
+            lines[0], too_long = TOO_LONG, False
         if len(rest) > LARGEST:
             rest, too_long = b"", True
         if not chunk and (rest or too_long):
-            lines.append(Unreadable(f"longer than {LARGEST} bytes") if too_long else rest)
+            lines.append(TOO_LONG if too_long else rest)
         yield lines
-        if not chunk:
-            return
 
 
-def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[tuple[int, Command | Unreadable]]]:
+def _ready(source: int, seconds: float) -> bool:
+    return bool(select.select([source], [], [], seconds)[0])
+
+
+def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[Item]]:
     number = 0
     for lines in reads:
-        batch: list[tuple[int, Command | Unreadable]] = []
+        batch: list[Item] = []
         for line in lines:
             number += 1
             if isinstance(line, bytes) and not line.strip():
@@ -102,7 +115,7 @@ def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[l
             if len(batch) == size:
                 yield batch
                 batch = []
-        if batch:
+        if batch or not lines:
             yield batch
 
 
@@ -113,35 +126,64 @@ def _parsed(line: bytes) -> Command | Unreadable:
         return error
 
 
-def _answer(
-    clerk: Clerk, batch: list[tuple[int, Command | Unreadable]], file: str | None, counts: Counter[str]
-) -> None:
-    answers = iter(_patiently(clerk, [item for _, item in batch if isinstance(item, Command)]))
-    out = []
-    for number, item in batch:
-        if isinstance(item, Unreadable):
-            counts["unreadable"] += 1
-            where = {"line": number} if file is None else {"file": file, "line": number}
-            answer = {"outcome": "unreadable", **where, "code": item.code, "message": str(item)}
-            out.append(to_json(answer).decode())
-        else:
-            given = next(answers)
-            counts[given.outcome] += 1
-            counts["no"] += given.counts_as_rejected
-            out.append(given.line())
-    out.append("")
-    sys.stdout.write("\n".join(out))
-    sys.stdout.flush()
+class _Output:
+    """Prints a line's answer where the line stood, whether it could be read or not."""
+
+    def __init__(self, file: str | None, counts: Counter[str]) -> None:
+        self._file = file
+        self._counts = counts
+        self._waiting: deque[list[Item]] = deque()
+
+    def commands(self, batches: Iterable[list[Item]]) -> Iterator[list[Command]]:
+        """What can be decided of each batch; the batch waits here for its answers."""
+        for batch in batches:
+            self._waiting.append(batch)
+            self._print_answerless()
+            yield [item for _, item in batch if isinstance(item, Command)]
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Print the batch that has waited longest, and those behind it that need no answers."""
+        self._print(self._waiting.popleft(), answers)
+        self._print_answerless()
+
+    def _print_answerless(self) -> None:
+        while self._waiting and not any(isinstance(item, Command) for _, item in self._waiting[0]):
+            self._print(self._waiting.popleft(), [])
+
+    def _print(self, batch: list[Item], answers: Sequence[Answer]) -> None:
+        given = iter(answers)
+        lines = [
+            self._unreadable(number, item) if isinstance(item, Unreadable) else self._given(next(given))
+            for number, item in batch
+        ]
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
+    def _given(self, answer: Answer) -> str:
+        self._counts[answer.outcome] += 1
+        self._counts["no"] += answer.counts_as_rejected
+        return answer.line()
+
+    def _unreadable(self, number: int, error: Unreadable) -> str:
+        self._counts["unreadable"] += 1
+        where = {"line": number} if self._file is None else {"file": self._file, "line": number}
+        answer = {"outcome": "unreadable", **where, "code": error.code, "message": str(error)}
+        return to_json(answer).decode()
 
 
-def _patiently(clerk: Clerk, commands: list[Command]) -> list[Answer]:
+def _patiently(clerk: Clerk, commands: Sequence[Command], stopped: Callable[[], bool]) -> list[Answer]:
     """Decide a batch, waiting out a database that is away for a while; deciding again is safe."""
     for pause in PAUSES:
         try:
             return clerk.handle(commands)
         except DatabaseAway as error:
             print(f"seatline: the database is away ({error}), trying again in {pause} s", file=sys.stderr)
-            time.sleep(pause)
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                if stopped():
+                    raise
+                time.sleep(0.1)
     return clerk.handle(commands)
 
 

@@ -54,7 +54,7 @@ def _rows(wired: Engine, query: str) -> list[dict[str, Any]]:
 
 def _print(found: dict[str, Any]) -> None:
     out = console()
-    out.print(f"[bold]{found['events']:,}[/] events in the log\n")
+    out.print(Text.assemble((f"{found['events']:,}", "bold"), " events in the log\n"))
     readers = table("Readers", "reader", "position", "events behind", "moved", right=("position", "events behind"))
     for row in found["readers"]:
         behind = Text(f"{row['events_behind']:,}", style="yellow" if row["events_behind"] else "green")

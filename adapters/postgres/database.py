@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from eventsourcing import persistence
 from eventsourcing.postgres import ConnectionPool, PostgresDatastore
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
@@ -20,6 +21,15 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+
+
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    persistence.OperationalError,
+    persistence.InterfaceError,
+)
 
 
 class DatabaseAway(Exception):
@@ -45,6 +55,16 @@ class Datastore(PostgresDatastore):
             timeout=PATIENCE,
         )
 
+    @contextmanager
+    def get_connection(self) -> Iterator[Connection[DictRow]]:
+        # The library's own methods would try ten times, up to five seconds each, before they said so.
+        with naming_outages(), super().get_connection() as connection:
+            yield connection
+
+    def close(self) -> None:
+        # Whoever asked us to end waits ten seconds in all, and a connection that hangs may be left behind.
+        self.pool.close(timeout=1)
+
 
 def prepare(url: str) -> None:
     """Check that the URL leads to a database that can be written, and bring its schema up to date."""
@@ -54,7 +74,13 @@ def prepare(url: str) -> None:
         standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if standby and standby[0]:
             raise SchemaError("SEATLINE_DATABASE_URL leads to a standby: add target_session_attrs=read-write")
-        migrate(connection)
+        try:
+            migrate(connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SchemaError(
+                f"the database's user may not set up the schema ({error.diag.message_primary}):"
+                " let it own the database, and have CREATEROLE, or create the role panel_reader for it"
+            ) from None
         ahead = connection.execute(
             "SELECT reader, position FROM seatline.positions"
             " WHERE position > (SELECT coalesce(max(notification_id), 0) FROM seatline.stored_events) LIMIT 1"
@@ -79,10 +105,10 @@ def connected(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def naming_outages() -> Iterator[None]:
-    """Turns what psycopg says when the server is away into DatabaseAway, in one line."""
+    """Turns what psycopg or the library says when the server is away into DatabaseAway, in one line."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
+    except AWAY as error:
         if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
             raise
         line = " ".join(str(error).split()) or type(error).__name__

@@ -1,20 +1,29 @@
 """The ledger of effects: planned with the reader's position, done once, and never forgotten."""
 
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from psycopg import Connection
 from psycopg.rows import class_row, tuple_row
 
+from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog
 from adapters.postgres.readers import claim_position, move_position
 from consumers.effects import Effect, EffectConsumer, InDoubt, NoLongerNeeded, Postponed, Refused
 
+log = structlog.get_logger()
+
 PAGE = 5_000
+TURN = 1.0
+"""Seconds of effects in one step, so that a stop is heard soon."""
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
+MOST_INTERRUPTIONS = 5
+"""Attempts after which what ends its process each time is left to a person."""
 
 
 class EffectWorker:
@@ -40,8 +49,13 @@ class EffectWorker:
             try:
                 # Whoever was at it before has gone without a word.
                 self._mark_interrupted(connection)
-                planned = self._plan(connection)
-                return self._perform_next(connection) or planned
+                busy = self._plan(connection)
+                until = time.monotonic() + TURN
+                while self._perform_next(connection):
+                    busy = True
+                    if time.monotonic() > until:
+                        break
+                return busy
             finally:
                 connection.execute("SELECT pg_advisory_unlock(%s)", (self._lock,))
 
@@ -65,25 +79,31 @@ class EffectWorker:
 
     def _mark_interrupted(self, connection: Connection[Any]) -> None:
         connection.execute(
-            "UPDATE seatline.effects SET state = 'planned', in_doubt = true, changed_at = now(),"
-            " error = 'interrupted: it may have been done' WHERE worker = %s AND state = 'doing'",
-            (self.name,),
+            "UPDATE seatline.effects SET state = CASE WHEN attempts < %s THEN 'planned' ELSE 'failed' END,"
+            " in_doubt = true, changed_at = now(), error = 'interrupted: it may have been done'"
+            " WHERE worker = %s AND state = 'doing'",
+            (MOST_INTERRUPTIONS, self.name),
         )
 
     def _perform_next(self, connection: Connection[Any]) -> bool:
         with connection.cursor(row_factory=class_row(Effect)) as cursor:
             cursor.execute(
-                "UPDATE seatline.effects SET state = 'doing', attempts = attempts + 1, changed_at = now()"
-                " WHERE id = (SELECT id FROM seatline.effects"
-                "  WHERE worker = %s AND state = 'planned' AND due_at <= %s ORDER BY due_at, id LIMIT 1)"
-                " RETURNING id, subject, order_number, event_id, at, due_at",
+                "SELECT id, subject, order_number, event_id, at, due_at FROM seatline.effects"
+                " WHERE worker = %s AND state = 'planned' AND due_at <= %s ORDER BY due_at, id LIMIT 1",
                 (self.name, self._clock()),
             )
             effect = cursor.fetchone()
         if effect is None:
             return False
         try:
-            self._consumer.perform(effect)
+            do = self._consumer.prepare(effect)
+            # From here on whoever finds it can't know whether it was done.
+            connection.execute(
+                "UPDATE seatline.effects SET state = 'doing', attempts = attempts + 1, changed_at = now()"
+                " WHERE id = %s",
+                (effect.id,),
+            )
+            do()
         except NoLongerNeeded as reason:
             self._note(connection, effect, "dropped", str(reason))
         except Refused as reason:
@@ -94,6 +114,12 @@ class EffectWorker:
             self._note(connection, effect, "failed" if again else "planned", str(reason), in_doubt=True)
         except Postponed as reason:
             self._postpone(connection, effect, str(reason))
+        except DatabaseAway:
+            raise
+        except Exception as error:
+            # A fault of ours: this one effect waits for a person, the others go on.
+            log.exception("effect.failed", worker=self.name, effect=effect.id)
+            self._note(connection, effect, "failed", f"{type(error).__name__}: see the log")
         else:
             self._note(connection, effect, "done", None)
         return True

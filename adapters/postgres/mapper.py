@@ -46,20 +46,18 @@ _VALIDATORS: dict[str, Any] = {
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """The envelope's part of the state, the same for all events of a command: an opening to which `data` is added."""
-    parts = [
-        f'{{"business_time":"{envelope.business_time.isoformat()}"',
-        f'"recorded_time":"{envelope.recorded_time.isoformat()}"',
-        f'"actor":{quoted(envelope.actor)}',
-        f'"command_id":{quoted(envelope.command_id)}',
-    ]
-    if envelope.correlation_id != envelope.command_id:
-        parts.append(f'"correlation_id":{quoted(envelope.correlation_id)}')
-    if envelope.causation_id != envelope.command_id:
-        parts.append(f'"causation_id":{quoted(envelope.causation_id)}')
-    parts.append(f'"price_list":{quoted(envelope.price_list)}')
+    id_, more = envelope.command_id, ""
+    if envelope.correlation_id != id_:
+        more += f',"correlation_id":{quoted(envelope.correlation_id)}'
+    if envelope.causation_id != id_:
+        more += f',"causation_id":{quoted(envelope.causation_id)}'
     if envelope.command_time is not None:
-        parts.append(f'"command_time":"{envelope.command_time.isoformat()}"')
-    return ",".join(parts).encode()
+        more += f',"command_time":"{envelope.command_time.isoformat()}"'
+    return (
+        f'{{"business_time":"{envelope.business_time.isoformat()}"'
+        f',"recorded_time":"{envelope.recorded_time.isoformat()}"'
+        f',"actor":{quoted(envelope.actor)},"command_id":{quoted(id_)},"price_list":{quoted(envelope.price_list)}{more}'
+    ).encode()
 
 
 def encode(opening: bytes, event: Event) -> bytes:

@@ -1,16 +1,19 @@
 """The views' tables: made from the rows' types, filled in batches together with their positions, rebuilt aside."""
 
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, LiteralString, get_args, get_origin, get_type_hints
 
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 from pydantic_core import to_json
 
+from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog
 from adapters.postgres.schema import LOCK, SchemaError
 from domain.kernel import Recorded
@@ -23,7 +26,7 @@ SQL_TYPES = {
     bool: "boolean",
     date: "date",
     datetime: "timestamptz",
-    Decimal: "numeric(12,2)",
+    Decimal: "numeric(20,2)",
 }
 
 
@@ -68,7 +71,14 @@ class Table:
         """Make this generation the one that readers of the view see."""
         shown = _names(name for name in self.columns if name not in self.view.hidden)
         panel = sql.Identifier("panel", self.view.name)
-        connection.execute(sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(panel, shown, self.name))
+        create = sql.SQL("CREATE OR REPLACE VIEW {} AS SELECT {} FROM {}").format(panel, shown, self.name)
+        try:
+            # Replacing keeps what an operator has granted; it fails where the columns are others.
+            with connection.transaction():
+                connection.execute(create)
+        except psycopg.errors.InvalidTableDefinition:
+            connection.execute(sql.SQL("DROP VIEW {}").format(panel))
+            connection.execute(create)
         connection.execute(sql.SQL("GRANT SELECT ON {} TO panel_reader").format(panel))
         connection.execute(
             "INSERT INTO seatline.views VALUES (%s, %s, %s)"
@@ -148,11 +158,11 @@ def create_views(connection: psycopg.Connection[Any]) -> None:
                 table.show(connection)
 
 
-def live_tables(connection: Connection[Any]) -> list[Table]:
-    """The tables that readers see now; raises SchemaError where the handlers are of another version."""
+def live_tables(connection: Connection[Any], names: Collection[str] = VIEWS.keys()) -> list[Table]:
+    """The tables that readers see until this transaction ends; SchemaError if the handlers are of another version."""
     tables = []
-    for name, version, generation in _registered(connection):
-        if name in VIEWS:
+    for name, version, generation in _registered(connection, "FOR SHARE"):
+        if name in names:
             if version != VIEWS[name].version:
                 raise SchemaError(
                     f"view {name} was made by version {version} of its handlers, this program has"
@@ -162,9 +172,10 @@ def live_tables(connection: Connection[Any]) -> list[Table]:
     return tables
 
 
-def _registered(connection: Connection[Any]) -> list[tuple[str, int, int]]:
+def _registered(connection: Connection[Any], lock: LiteralString = "") -> list[tuple[str, int, int]]:
     with connection.cursor(row_factory=tuple_row) as cursor:
-        return cursor.execute("SELECT name, version, generation FROM seatline.views ORDER BY name").fetchall()
+        query = sql.SQL("SELECT name, version, generation FROM seatline.views ORDER BY name {}").format(sql.SQL(lock))
+        return cursor.execute(query).fetchall()
 
 
 def advance(
@@ -189,28 +200,48 @@ def advance(
 def rebuild(log: EventLog, view: AnyView, progress: Callable[[int, int], None]) -> int:
     """Build the view anew from the log beside the live one, swap, and return in how many rows they differ.
 
-    `progress` is told how many events of how many have been folded.
+    `progress` is told how many events of how many have been folded. One rebuild of a view waits for the other.
     """
-    with log.connection() as connection:
+    with log.connection() as connection, _one_at_a_time(connection, view):
+        generations = {name: generation for name, _, generation in _registered(connection)}
+        live, fresh = Table(view, generations[view.name]), Table(view, generations[view.name] + 1)
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            generations = {name: generation for name, _, generation in _registered(connection)}
-            live, fresh = Table(view, generations[view.name]), Table(view, generations[view.name] + 1)
-            fresh.discard(connection)  # what an interrupted rebuild left behind
+            fresh.discard(connection)  # what a killed rebuild left behind
             fresh.create(connection)
-        goal, done = _position(connection, live), 0
-        while goal and (count := advance(log, lambda _: [fresh], until=goal)):
-            done += count
-            progress(done, goal)
-        with connection.transaction():
-            # The runner waits at this row, so both tables say the same position when they are compared.
-            goal = _lock_positions(connection, [live.reader])[live.reader]
-            while missing := [e for e in log.page(_position(connection, fresh), 5_000) if e.position <= goal]:
-                fresh.fold(connection, missing)
-            different = _differences(connection, live, fresh)
-            fresh.show(connection)
-            live.discard(connection)
+        try:
+            goal, done = _position(connection, live), 0
+            while goal and (count := advance(log, lambda _: [fresh], until=goal)):
+                done += count
+                progress(done, goal)
+            return _swap(log, connection, live, fresh)
+        except BaseException:
+            with suppress(psycopg.Error):
+                fresh.discard(connection)
+            raise
+
+
+def _swap(log: EventLog, connection: Connection[Any], live: Table, fresh: Table) -> int:
+    """Show the fresh table in place of the live one, at the same position; returns in how many rows they differ."""
+    with connection.transaction():
+        # From here on runners wait, first for the view and then for its position, as they would for each other.
+        connection.execute("SELECT FROM seatline.views WHERE name = %s FOR UPDATE", (live.view.name,))
+        goal = _lock_positions(connection, [live.reader])[live.reader]
+        while missing := [e for e in log.page(_position(connection, fresh), 5_000) if e.position <= goal]:
+            fresh.fold(connection, missing)
+        different = _differences(connection, live, fresh)
+        fresh.show(connection)
+        live.discard(connection)
     return different
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection[Any], view: AnyView) -> Iterator[None]:
+    key = zlib.crc32(f"seatline rebuild {view.name}".encode())
+    connection.execute("SELECT pg_advisory_lock(%s)", (key,))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
 
 def _lock_positions(connection: Connection[Any], readers: list[str]) -> dict[str, int]:
@@ -231,13 +262,11 @@ def _position(connection: Connection[Any], table: Table) -> int:
 
 
 def _differences(connection: Connection[Any], live: Table, fresh: Table) -> int:
-    """How many rows stand in one table and not, or not so, in the other."""
-    columns = _names(fresh.columns)
+    """How many rows stand in one table and not, or not so, in the other; with other columns, all of them."""
     query = sql.SQL(
-        "SELECT count(DISTINCT ({key})) FROM ("
-        "(SELECT {columns} FROM {a} EXCEPT SELECT {columns} FROM {b})"
-        " UNION ALL (SELECT {columns} FROM {b} EXCEPT SELECT {columns} FROM {a})) AS difference"
-    ).format(key=_names(fresh.view.key), columns=columns, a=live.name, b=fresh.name)
+        "SELECT count(*) FROM {} AS live FULL JOIN {} AS fresh USING ({})"
+        " WHERE to_jsonb(live) IS DISTINCT FROM to_jsonb(fresh)"
+    ).format(live.name, fresh.name, _names(fresh.view.key))
     with connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(query).fetchone()
     assert row is not None, "a count has a row"
@@ -253,4 +282,14 @@ class ViewWorker:
         self._log = log
 
     def step(self) -> bool:
-        return advance(self._log, live_tables) > 0
+        try:
+            return advance(self._log, live_tables) > 0
+        except DatabaseAway:
+            raise
+        except Exception:
+            # A fault in one view stops that view, loudly, and no other.
+            for name in VIEWS:
+                with suppress(Exception):
+                    while advance(self._log, lambda connection, name=name: live_tables(connection, [name])):  # type: ignore[misc]
+                        pass
+            raise

@@ -22,8 +22,9 @@ from domain.kernel import ROME, Aggregate, Event, Recorded, Value
 from domain.order import Order, OrderPaid
 from domain.payment import Payment
 from domain.pricing import PriceList, Quote
+from domain.service import Service
 from domain.shop import OrderGiven, QuoteGiven
-from domain.subscription import Service, Subscription
+from domain.subscription import Subscription
 
 EventT = TypeVar("EventT", bound=Event)
 Day = str | date

@@ -9,7 +9,7 @@ from domain.cart import CartAbandoned, CartCheckedOut, CartOpened, RenewalChosen
 from domain.errors import ConfiguredUsersInTheWay, QuantityOutOfRange, QuoteChanged
 from domain.pricing import quote_hash
 from domain.shop import QuoteGiven
-from domain.subscription import RenewalDeclined, ServiceReduced, ServiceRenewed
+from domain.subscription_events import RenewalDeclined, ServiceReduced, ServiceRenewed
 from tests.domain.given import BASE, SEAT, SPACE, Story, chosen, price_list, service
 
 # C1

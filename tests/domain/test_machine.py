@@ -25,14 +25,8 @@ from domain.kernel import ROME, Recorded
 from domain.order import Order, OrderPaid, OrderState
 from domain.payment import PaymentRegistered
 from domain.pricing import Kind
-from domain.subscription import (
-    ExpiryAligned,
-    SeatsAdded,
-    ServiceReduced,
-    ServiceRenewed,
-    Subscription,
-    UserConfigured,
-)
+from domain.subscription import Subscription
+from domain.subscription_events import ExpiryAligned, SeatsAdded, ServiceReduced, ServiceRenewed, UserConfigured
 from tests.domain.given import BASE, PRICES, SEAT, SPACE, Answer, Story, chosen, midnight_after, price_list, service
 
 SUBS = ["SUB-1", "SUB-2", "SUB-3"]

@@ -6,7 +6,7 @@ import pytest
 
 from domain.order import OrderCancelled, OrderExpired, OrderFulfilled, OrderPaid, OrderPlaced, OrderVoided
 from domain.payment import PaymentRefundDue
-from domain.subscription import ServicesHeld
+from domain.subscription_events import ServicesHeld
 from tests.domain.given import BASE, SPACE, Story, chosen, price_list, service
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from domain.order import OrderPaid
 from domain.pricing import PriceList, QuoteLine
-from domain.subscription import ExpiryAligned, SeatsAdded
+from domain.subscription_events import ExpiryAligned, SeatsAdded
 from tests.domain.given import BASE, SEAT, SPACE, Story, price_list, service
 
 

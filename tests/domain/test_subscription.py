@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from domain.errors import NoFreeSeat
-from domain.subscription import (
+from domain.subscription_events import (
     ExpiryAligned,
     ExpiryReminderDue,
     SeatsAdded,

@@ -8,7 +8,7 @@ from domain.calendar import DayClosed
 from domain.cart import CartOpened
 from domain.kernel import ROME
 from domain.order import OrderPaid
-from domain.subscription import ExpiryReminderDue, SeatsAdded, ServiceEnded, ServiceExpired, ServiceExpiring
+from domain.subscription_events import ExpiryReminderDue, SeatsAdded, ServiceEnded, ServiceExpired, ServiceExpiring
 from tests.domain.given import BASE, SPACE, Story, chosen, midnight_after, price_list, service
 
 # T1

@@ -13,7 +13,9 @@ COMMENT ON TABLE seatline.views IS 'panel.NAME shows read_model.NAME_GENERATION,
 -- Roles belong to the whole server: another database may have made this one, even at this very moment.
 DO $$
 BEGIN
-    CREATE ROLE panel_reader NOLOGIN;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'panel_reader') THEN
+        CREATE ROLE panel_reader NOLOGIN;
+    END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END
 $$;

@@ -1,0 +1,147 @@
+"""What happens to a subscription: the events of its stream, and the values that they carry."""
+
+from datetime import date
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from domain.kernel import Event, Value
+from domain.pricing import Kind, Lifecycle, OrderNumber, ServiceId, Sku, Status
+
+
+class AccountHolder(Value):
+    """Who pays, and where the payment instructions go."""
+
+    name: str
+    email: str
+    language: Literal["it", "en"]
+    tax_code: str | None = None
+    vat_number: str | None = None
+
+
+class StartedService(Value):
+    service_id: ServiceId
+    sku: Sku
+    kind: Kind
+    quantity: PositiveInt
+    active_from: date
+    expires_on: date
+    leap_day: bool = False
+    """The expiry stands for a 29 February (S3)."""
+    status: Status
+    included_users: NonNegativeInt = 0
+
+
+class SubscriptionStarted(Event, topic="subscription.subscription-started.v1"):
+    account_holder: AccountHolder
+    services: tuple[StartedService, ...]
+    lifecycle: Lifecycle
+
+
+class UserConfigured(Event, topic="subscription.user-configured.v1"):
+    username: str
+    email: str
+    permissions: tuple[str, ...]
+    replaces: bool = False
+    """The username was configured already: it takes no further seat (S5)."""
+
+
+class UserDeleted(Event, topic="subscription.user-deleted.v1"):
+    username: str
+
+
+class ServicesHeld(Event, topic="subscription.services-held.v1"):
+    """An open order extends or renews these services; `keeps` says how many seats of each it leaves (C4, O10)."""
+
+    order_number: OrderNumber
+    keeps: dict[ServiceId, NonNegativeInt]
+
+
+class ServicesReleased(Event, topic="subscription.services-released.v1"):
+    """The order that held services ended without being fulfilled."""
+
+    order_number: OrderNumber
+
+
+class SeatsAdded(Event, topic="subscription.seats-added.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    sku: Sku
+    quantity: PositiveInt
+    active_from: date
+    expires_on: date
+    leap_day: bool = False
+
+
+class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    was: date
+    expires_on: date
+    leap_day: bool = False
+    status: Status
+
+
+class ServiceRenewed(Event, topic="subscription.service-renewed.v1"):
+    order_number: OrderNumber
+    service_id: ServiceId
+    quantity: PositiveInt
+    """From `was` on; until then the paid quantity stays (C4)."""
+    was: date
+    expires_on: date
+    leap_day: bool = False
+    status: Status
+
+
+class RenewalDeclined(Event, topic="subscription.renewal-declined.v1"):
+    """A renewal with quantity 0: the service runs out, and configuring no longer counts on it (C4)."""
+
+    order_number: OrderNumber
+    service_id: ServiceId
+
+
+class ServiceReduced(Event, topic="subscription.service-reduced.v1"):
+    """The term that was paid with more seats is over."""
+
+    service_id: ServiceId
+    was: PositiveInt
+    quantity: PositiveInt
+
+
+class ExpiryReminderDue(Event, topic="subscription.expiry-reminder-due.v1"):
+    service_id: ServiceId
+    expires_on: date
+    days_before: PositiveInt
+
+
+class ServiceExpiring(Event, topic="subscription.service-expiring.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+class ServiceExpired(Event, topic="subscription.service-expired.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+class ServiceEnded(Event, topic="subscription.service-ended.v1"):
+    service_id: ServiceId
+    expires_on: date
+
+
+SubscriptionEvent = (
+    SubscriptionStarted
+    | UserConfigured
+    | UserDeleted
+    | ServicesHeld
+    | ServicesReleased
+    | SeatsAdded
+    | ExpiryAligned
+    | ServiceRenewed
+    | RenewalDeclined
+    | ServiceReduced
+    | ExpiryReminderDue
+    | ServiceExpiring
+    | ServiceExpired
+    | ServiceEnded
+)

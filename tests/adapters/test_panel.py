@@ -1,0 +1,87 @@
+"""The panel now, and as it was: what had happened by then, and what was known by then."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic_core import to_json
+
+from adapters.panel import panel_now, panel_then
+from tests.office import BASE, OPENING, SUB, Office, service
+from tests.story import told
+
+FAR = datetime.max.replace(tzinfo=OPENING.tzinfo) - timedelta(days=2)
+
+
+def now(office: Office, subscription: str = SUB) -> Any:
+    """The panel as JSON says it."""
+    panel = panel_now(office.log, subscription)
+    return panel and json.loads(to_json(asdict(panel)))
+
+
+def then(
+    office: Office, subscription: str = SUB, *, as_of: datetime | None = None, known_at: datetime | None = None
+) -> Any:
+    panel = panel_then(office.log, subscription, as_of, known_at)
+    return panel and json.loads(to_json(asdict(panel)))
+
+
+def usernames(office: Office, **when: datetime) -> list[str]:
+    return [user["username"] for user in then(office, SUB, **when)["users"]]
+
+
+@pytest.mark.parametrize("subscription", ["SUB-1", "SUB-2"])
+def test_the_panel_of_any_moment_is_shown_to_the_letter_as_it_was(office: Office, subscription: str) -> None:
+    pictures = [(chapter, office.now, now(office, subscription)) for chapter in told(office)]
+    for chapter, moment, picture in pictures:
+        assert then(office, subscription, as_of=moment) == picture, chapter
+        assert then(office, subscription, known_at=moment) == picture, chapter
+    assert then(office, subscription, as_of=FAR, known_at=FAR) == pictures[-1][2]
+
+
+def test_before_it_started_there_was_no_panel(office: Office) -> None:
+    office.start()
+    assert panel_now(office.log, "SUB-2") is None
+    assert then(office, as_of=OPENING - timedelta(seconds=1)) is None
+    assert then(office, known_at=OPENING - timedelta(seconds=1)) is None
+
+
+def test_the_panel_shows_what_is_stored_by_now_without_any_worker(office: Office) -> None:
+    office.start()
+    for _ in range(3):
+        office.order_seats(1, extend=False)
+        shown = now(office)
+    assert shown["seats"]["seats_pending"] == 3
+
+
+def test_T3_what_came_late_had_happened_before_it_was_known(office: Office) -> None:
+    """A command of nine o'clock arrives at noon: at ten it had happened, and nobody knew."""
+    office.start(service(BASE, "2026-06-30"), at=OPENING - timedelta(days=1))
+    ten, noon = OPENING + timedelta(hours=1), OPENING + timedelta(hours=3)
+    office.now = noon
+    office.do("configure-user", username="annaverdi", at=OPENING)
+    assert usernames(office, as_of=ten) == ["annaverdi"]
+    assert usernames(office, as_of=ten, known_at=noon) == ["annaverdi"]
+    assert usernames(office, as_of=ten, known_at=ten) == []
+    assert usernames(office, known_at=ten) == []
+    assert usernames(office, as_of=OPENING - timedelta(minutes=1)) == []
+
+
+def test_orders_placed_in_the_same_second_stand_in_one_order(office: Office) -> None:
+    office.start()
+    other = office.another_clerk()
+    for clerk in (office.clerk, other, office.another_clerk(), office.clerk):
+        office.do("open-cart", clerk=clerk)
+        office.do("choose-seats", quantity=1, clerk=clerk)
+        office.do("switch-alignment", extend=False, clerk=clerk)
+        office.do("place-order", clerk=clerk)
+    assert then(office, as_of=FAR) == now(office)
+
+
+def test_users_are_shown_in_alphabetical_order(office: Office) -> None:
+    office.start(service(BASE, "2026-06-30"), service("fe-utente", "2026-06-30", 9))
+    for username in ("zenobia01", "Annaverdi", "annaverdi", "anna.verdi", "01234567"):
+        office.do("configure-user", username=username)
+    assert then(office, as_of=FAR) == now(office)
