@@ -64,7 +64,7 @@ class Clerk:
         log: EventLog,
         prices: PriceList,
         *,
-        capacity: int = 50_000,
+        capacity: int = 20_000,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._log = log

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from domain.commands import Command, parse_data
 from domain.kernel import ROME
@@ -15,7 +15,7 @@ from domain.kernel import ROME
 LARGEST = 64 * 1024
 """Bytes of a command; looked at before anything is parsed."""
 
-_RFC_3339 = re.compile(r"[12]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = re.compile(r"(19[7-9]\d|2\d{3})-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: no name, no mail header and no log line is to hold one."""
 _HIGH_CONTROL = re.compile("[\x7f-\x9f]")
@@ -37,7 +37,7 @@ def parse(raw: bytes) -> Command:
     try:
         envelope = _decode(raw)
         return _command(envelope)
-    except RecursionError:
+    except (RecursionError, PydanticSerializationError):
         raise Unreadable("nested too deeply") from None
 
 
@@ -66,7 +66,7 @@ def _command(envelope: dict[str, Any]) -> Command:
 def fingerprint(type_: str, data: object) -> bytes:
     """Digest of what a command asks for, whatever the order of its members or its white space (K1)."""
     # Every object was read with its keys in order, so equal data has equal JSON.
-    return blake2b(type_.encode() + to_json(data, inf_nan_mode="constants"), digest_size=16).digest()
+    return blake2b(type_.encode() + b"\n" + to_json(data, inf_nan_mode="constants"), digest_size=16).digest()
 
 
 def _decode(raw: bytes) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     """Unset: messages are written to a Maildir under the home."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """The most commands that share a transaction."""
-    warm_aggregates: Annotated[int, Field(ge=100, le=5_000_000)] = 50_000
+    warm_aggregates: Annotated[int, Field(ge=100, le=5_000_000)] = 20_000
     """How many aggregates a writer keeps in memory, about 4 KiB each."""
     log_format: Literal["console", "json"] = "console"
     kafka: str | None = None

@@ -39,7 +39,7 @@ class Desk:
         load: Callable[[list[str]], Mapping[str, History]],
         order_numbers: Iterator[str],
         *,
-        capacity: int = 50_000,
+        capacity: int = 20_000,
     ) -> None:
         """`load` fetches many streams at once; `capacity` is how many aggregates are kept warm between batches."""
         self.shop = Shop(prices, self)
