@@ -112,13 +112,9 @@ class Desk:
                 changes[stream] = aggregate.indexed_due = due
         return changes
 
-    def seen(self) -> list[str]:
-        """The streams that this batch rests on, read or written."""
-        return list(self._seen)
-
-    def forget(self, streams: Iterable[str] | None = None) -> None:
-        """Drop what a batch rests on, by default the last one: it is no longer true, or was never stored."""
-        for stream in self.seen() if streams is None else streams:
+    def forget(self) -> None:
+        """Drop what the batch rests on: it is no longer true, or was never stored."""
+        for stream in self._seen:
             self._warm.pop(stream, None)
         self._seen.clear()
         self._journal.clear()

@@ -7,10 +7,9 @@ import select
 import signal
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 
 from pydantic_core import to_json
@@ -45,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
         spare_the_collector()
         for name, source in zip(arguments.files, sources, strict=True):
             output = _Output(name if len(sources) > 1 else None, counts)
-            batches = _batches(_lines(source, stopped, tick), settings.batch_size)
             try:
-                for answers in clerk.stream(output.commands(batches), partial(_patiently, clerk, stopped=stopped)):
-                    output.answer(answers)
+                for batch in _batches(_lines(source, stopped, tick), settings.batch_size):
+                    commands = [item for _, item in batch if isinstance(item, Command)]
+                    output.print(batch, _patiently(clerk, commands, stopped=stopped) if commands else [])
             except BrokenPipeError:
                 stop_printing()
                 raise Complaint(NOBODY_READS, OUTSIDE_FAILED) from None
@@ -75,14 +74,12 @@ def _open(name: str) -> int:
 
 
 def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[list[bytes | Unreadable]]:
-    """The lines of a file, as many as are there, none before a wait; a line too long is not kept in memory."""
+    """The lines of a file, as many at a time as are there; a line too long is not kept in memory."""
     rest, too_long, chunk = b"", False, b"\n"
     while chunk and not stopped():
-        if not _ready(source, 0):
-            yield []
-            while not _ready(source, 0.2):
-                if stopped():
-                    return
+        while not _ready(source):
+            if stopped():
+                return
         try:
             chunk = os.read(source, CHUNK)
         except OSError as error:
@@ -99,8 +96,9 @@ def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[lis
         yield lines
 
 
-def _ready(source: int, seconds: float) -> bool:
-    return bool(select.select([source], [], [], seconds)[0])
+def _ready(source: int) -> bool:
+    """Whether there is something to read, after a wait that is short enough to notice a wish to stop."""
+    return bool(select.select([source], [], [], 0.2)[0])
 
 
 def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[Item]]:
@@ -115,7 +113,7 @@ def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[l
             if len(batch) == size:
                 yield batch
                 batch = []
-        if batch or not lines:
+        if batch:
             yield batch
 
 
@@ -132,25 +130,8 @@ class _Output:
     def __init__(self, file: str | None, counts: Counter[str]) -> None:
         self._file = file
         self._counts = counts
-        self._waiting: deque[list[Item]] = deque()
 
-    def commands(self, batches: Iterable[list[Item]]) -> Iterator[list[Command]]:
-        """What can be decided of each batch; the batch waits here for its answers."""
-        for batch in batches:
-            self._waiting.append(batch)
-            self._print_answerless()
-            yield [item for _, item in batch if isinstance(item, Command)]
-
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """Print the batch that has waited longest, and those behind it that need no answers."""
-        self._print(self._waiting.popleft(), answers)
-        self._print_answerless()
-
-    def _print_answerless(self) -> None:
-        while self._waiting and not any(isinstance(item, Command) for _, item in self._waiting[0]):
-            self._print(self._waiting.popleft(), [])
-
-    def _print(self, batch: list[Item], answers: Sequence[Answer]) -> None:
+    def print(self, batch: Sequence[Item], answers: Sequence[Answer]) -> None:
         given = iter(answers)
         lines = [
             self._unreadable(number, item) if isinstance(item, Unreadable) else self._given(next(given))

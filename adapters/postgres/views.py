@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, LiteralString, get_args, get_origin, get_type_hints
 
 import psycopg
@@ -290,6 +291,6 @@ class ViewWorker:
             # A fault in one view stops that view, loudly, and no other.
             for name in VIEWS:
                 with suppress(Exception):
-                    while advance(self._log, lambda connection, name=name: live_tables(connection, [name])):  # type: ignore[misc]
+                    while advance(self._log, partial(live_tables, names=[name])):
                         pass
             raise

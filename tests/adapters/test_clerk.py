@@ -416,14 +416,14 @@ def test_batches_with_the_same_ids_in_opposite_order_do_not_wait_for_each_other_
     assert len(second) == len(lines)
 
 
-# A stream of batches, each decided while the one before it is being stored
+# Batch after batch
 
 
 def streamed(office: Office, clerk: Clerk, batches: Iterable[Sequence[bytes]]) -> list[Reply]:
     """The answers to a stream of batches, each of which must come in one piece and in its turn."""
     parsed = [[parse(line) for line in batch] for batch in batches]
-    answers = list(clerk.stream(parsed))
-    assert [[a.command_id for a in given] for given in answers] == [[c.id for c in batch] for batch in parsed if batch]
+    answers = [clerk.handle(batch) for batch in parsed]
+    assert [[a.command_id for a in given] for given in answers] == [[c.id for c in batch] for batch in parsed]
     return [json.loads(answer.line()) for given in answers for answer in given]
 
 
@@ -495,7 +495,7 @@ def test_a_stream_goes_on_where_another_clerk_writes_in_between(office: Office) 
                 office.do("choose-seats", quantity=50 + number, clerk=other)
             yield [parse(office.line("choose-seats", quantity=1 + number)) for _ in range(2)]
 
-    answers = [json.loads(answer.line()) for given in office.clerk.stream(batches()) for answer in given]
+    answers = [json.loads(answer.line()) for batch in batches() for answer in office.clerk.handle(batch)]
     assert Counter(answer["outcome"] for answer in answers) == {"accepted": 60}
     assert sorted(answer["position"] for answer in answers) == [answer["position"] for answer in answers]
     assert Counter(office.facts())["SeatsChosen"] == 60 + 15
@@ -527,7 +527,7 @@ def test_K1_a_stream_that_loses_its_database_for_a_moment_decides_every_command_
                     (wire.lose_question if lost == "question" else wire.lose_answer)(packet)
                 yield [parse(line) for line in lines[number : number + 2]]
 
-        answers = [answer for given in remote.clerk.stream(batches(), patiently) for answer in given]
+        answers = [answer for batch in batches() for answer in patiently(batch)]
     assert wire.lost == 4
     assert [answer.command_id for answer in answers] == [f"choice-{n}" for n in range(40)]
     assert {answer.original_outcome or answer.outcome for answer in answers} == {"accepted"}
