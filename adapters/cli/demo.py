@@ -285,7 +285,7 @@ class _Told:
     def quote(self, text: str) -> None:
         quote = Quote.model_validate_json(json.dumps(self._answer["data"]["quote"]))
         self.say(text)
-        self._console.print(Padding(quote_view.render(quote, self._wired.shopfront.prices), (0, 0, 0, 4), expand=False))
+        self._console.print(Padding(quote_view.render(self._wired.shopfront.prices, quote), (0, 0, 0, 4), expand=False))
 
     def panel(self, text: str) -> None:
         shown = panel_now(self._wired.log, self._subscription)

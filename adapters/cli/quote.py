@@ -4,7 +4,6 @@ import argparse
 import re
 from datetime import datetime
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel as Frame
 from rich.text import Text
@@ -39,26 +38,29 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({CHOICES[choice]: quote for choice, quote in quotes.items()})
     else:
-        console().print(Columns([render(quote, prices) for quote in quotes.values()], padding=(0, 2)))
+        console().print(render(prices, *quotes.values()))
     return DONE
 
 
-def render(quote: Quote, prices: PriceList) -> RenderableType:
-    """A quote with every factor, so that a person can check it with pencil and paper."""
-    lines = table("", "what", "how", "net", right=("net",))
-    for line in quote.lines:
+def render(prices: PriceList, *quotes: Quote) -> RenderableType:
+    """Quotes side by side with every factor, so that a person can check them with pencil and paper."""
+    choices = ["extension on" if quote.extend else "extension off" for quote in quotes]
+    lines = table("", "what", "how", *choices, right=tuple(choices))
+    # Whatever one quote has, the longer one has too, in the same order.
+    for line in max((quote.lines for quote in quotes), key=len):
         name = prices.item(line.sku).name.en
         what = f"{line.quantity} × {name}" + (f" ({line.service_id})" if line.service_id else "")
-        lines.add_row(what, _arithmetic(line), cell(line.net))
+        lines.add_row(what, _arithmetic(line), *(cell(line.net) if line in quote.lines else "–" for quote in quotes))
     lines.add_section()
-    lines.add_row("net", "", cell(quote.net))
-    lines.add_row("VAT", f"{quote.vat_rate.normalize():f} % of {quote.net}, rounded half up", cell(quote.vat))
-    lines.add_row(Text("total", style="bold"), "", Text(cell(quote.total), style="bold"))
-    footer = Text(f"price list {quote.price_list}, {quote.proration} proration\nquote {quote.hash[:16]}…", style="dim")
-    title = "extension on" if quote.extend else "extension off"
-    return Frame(
-        Group(Text(f"until {quote.expires_on}"), lines, Text(), footer), title=title, title_align="left", expand=False
-    )
+    first = quotes[0]
+    rate = f"{first.vat_rate.normalize():f}"
+    lines.add_row("net", "", *(cell(quote.net) for quote in quotes))
+    lines.add_row("VAT", f"{rate} % of the net, rounded half up", *(cell(quote.vat) for quote in quotes))
+    lines.add_row(*(Text(part, style="bold") for part in ("total", "", *(cell(quote.total) for quote in quotes))))
+    lines.add_row("until", "", *(cell(quote.expires_on) for quote in quotes))
+    lines.add_row(*(Text(part, style="dim") for part in ("quote", "", *(f"{quote.hash[:12]}…" for quote in quotes))))
+    footer = Text(f"price list {first.price_list}, {first.proration} proration", style="dim")
+    return Frame(Group(lines, Text(), footer), title="Quote", title_align="left", expand=False)
 
 
 def _arithmetic(line: QuoteLine) -> str:

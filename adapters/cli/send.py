@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     sources = [_open(name) for name in arguments.files]
     settings = load_settings()
     counts: Counter[str] = Counter()
-    started = time.monotonic()
     with engine(settings) as wired, _stopping() as stopped, _progress(sources) as tick:
+        started = time.monotonic()
         clerk = wired.clerk()
         spare_the_collector()
         for name, source in zip(arguments.files, sources, strict=True):
