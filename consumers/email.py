@@ -55,7 +55,7 @@ class Email:
 
     def prepare(self, effect: Effect) -> Callable[[], None]:
         order = self._books.order(effect.order_number)
-        if effect.id.startswith(INSTRUCTIONS) and order.placed.immediate and not order.awaits_payment:
+        if effect.id.startswith(INSTRUCTIONS) and _needs_no_instructions(order):
             raise NoLongerNeeded(f"the order is {order.state}")
         try:
             message = self._letter(effect, order)
@@ -84,3 +84,8 @@ class Email:
             prices=self._prices,
             seller=self._seller,
         )
+
+
+def _needs_no_instructions(order: Order) -> bool:
+    """Nobody is told how to pay what can't be paid any more, or what was meant to be paid at once and is."""
+    return not order.awaits_payment and (order.placed.immediate or not order.is_paid)

@@ -37,7 +37,8 @@ def quote_seats(prices: PriceList, subscription: Subscription, quantity: int, *,
     if not 1 <= quantity <= most:
         raise errors.QuantityOutOfRange(quantity=quantity, least=1, most=most)
     subscription.refuse_expired_base(on)
-    return seats_quote(prices, quantity, subscription.active_holdings(on), extend=extend, on=on)
+    extended = subscription.active_holdings(on) if extend else ()
+    return seats_quote(prices, quantity, extended, on=on, extend=extend)
 
 
 class Shop:

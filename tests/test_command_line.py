@@ -10,8 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 
 from adapters.cli import main
+from adapters.embedded import temporary_home
 from domain.order import OrderPlaced
 from tests.office import BASE, SUB, Office, service, until
 from tests.postoffice import HANG_UP, KEEP_WAITING, PostOffice
@@ -64,13 +66,13 @@ class Seatline:
     """The installed program over one database."""
 
     url: str
+    """Empty: the program starts a database itself."""
     home: Path
-    settings: dict[str, str] = field(default_factory=dict)
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("SEATLINE_")}
         ours = {"SEATLINE_DATABASE_URL": self.url, "SEATLINE_HOME": str(self.home)}
-        return {**plain, "COLUMNS": "200", **ours, **self.settings, **settings}
+        return {**plain, **ours, **settings}
 
     @contextmanager
     def running(self, *arguments: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -560,6 +562,59 @@ def test_promise_8_workers_that_are_killed_again_and_again_fulfil_every_order_on
     office.check_log()
 
 
+@pytest.mark.slow
+def test_promise_3_two_of_everything_at_once_come_to_the_same_end(
+    seatline: Seatline, office: Office, tmp_path: Path, post_office: PostOffice
+) -> None:
+    """Two senders of overlapping files, two processes with all workers, and rebuilds in between."""
+    office.on("2025-03-03")
+    subs, settings = [f"SUB-{n}" for n in range(40)], {"SEATLINE_BATCH_SIZE": "7"}
+    orders = [line for sub in subs for line in ordering(office, sub)]
+
+    def sent_twice(lines: list[bytes]) -> Counter[str]:
+        first, second = written(tmp_path / "1.jsonl", lines), written(tmp_path / "2.jsonl", lines[::-1])
+        with seatline.running("send", first, **settings) as one, seatline.running("send", second, **settings) as two:
+            both = [ended(process) for process in (one, two)]
+        return sum((outcomes(done) for done in both), Counter[str]())
+
+    mail = {"SEATLINE_SMTP_URL": post_office.url}
+    with working(seatline, **mail) as one, working(seatline, **mail) as two:
+        seatline("send", written(tmp_path / "orders.jsonl", orders), **settings)
+        payments = [
+            office.line(
+                "register-payment", id=f"pay-{n}-{part}", order_number=n, amount=amount, reference=f"{n}-{part}"
+            )
+            for n in numbers(office)
+            for part, amount in (("a", "10.00"), ("b", "25.11"), ("c", "3.00"))
+        ]
+        assert sent_twice(payments) == {"accepted": 120, "duplicate": 120}
+        assert [here["rows_different"] for here in seatline("rebuild", "--all", "--json").answers] == [0] * 6
+        until(lambda: len(post_office.taken) == 80)
+        assert [stopped(process).code for process in (one, two)] == [0, 0]
+    assert seatline("run", "--drain", **mail).code == 0
+
+    facts = Counter(office.facts())
+    assert facts["OrderFulfilled"] == facts["SeatsAdded"] == facts["ExpiryAligned"] == 40
+    money = office.view("payments")
+    assert sum(row["amount"] for row in money) == 40 * Decimal("38.11")
+    assert sum(row["allocated"] for row in money) == 40 * Decimal("35.11")
+    assert sum(row["refundable"] for row in money) == 40 * Decimal("3.00")
+    assert {row["status"] for row in office.view("orders")} == {"fulfilled"}
+    assert [done["rows_different"] for done in seatline("rebuild", "--all", "--json").answers] == [0] * 6
+    assert len(post_office.message_ids) == len(set(post_office.message_ids)) == 80
+    office.check_log()
+
+
+def ordering(office: Office, sub: str) -> list[bytes]:
+    """What leads to an order of 35.11 euro: a seat, and the base service moved with it."""
+    return [
+        office.line("start-subscription", subscription_id=sub, services=[service(BASE, "2025-07-01")]),
+        office.line("open-cart", subscription_id=sub),
+        office.line("choose-seats", subscription_id=sub, quantity=1),
+        office.line("place-order", subscription_id=sub),
+    ]
+
+
 def test_promise_7_a_worker_killed_before_it_noted_a_letter_sends_it_once_more_and_shows_it(
     seatline: Seatline, shop: Office, post_office: PostOffice
 ) -> None:
@@ -572,6 +627,50 @@ def test_promise_7_a_worker_killed_before_it_noted_a_letter_sends_it_once_more_a
     assert len(set(post_office.message_ids)) == 1
     [effects] = seatline("status", "--json").json["effects"]
     assert (effects["state"], effects["effects"], effects["in_doubt"]) == ("done", 1, 1)
+
+
+# On a database of its own
+
+
+@pytest.fixture
+def alone() -> Iterator[Seatline]:
+    """The program as somebody meets it who has set nothing but a home."""
+    with temporary_home() as home:
+        yield Seatline("", home)
+
+
+@pytest.mark.slow
+def test_without_a_database_of_ones_own_everything_works_under_the_home(alone: Seatline) -> None:
+    envelope = {
+        "specversion": "1.0",
+        "id": "first",
+        "source": "/tests",
+        "type": "seatline.command.start-subscription.v1",
+        "time": "2025-03-03T09:15:00+01:00",
+        "data": {
+            "subscription_id": SUB,
+            "account_holder": {"name": "Anna", "email": "anna@studio.it", "language": "it"},
+            "services": [service(BASE, "2025-06-30")],
+        },
+    }
+    assert alone.fed(json.dumps(envelope).encode(), "send", "-").code == 0
+    with working(alone) as process:
+        assert alone("panel", SUB, "--json").json["seats"]["seats_available"] == 1
+        process.kill()
+        process.wait()
+    assert alone.fed(json.dumps(envelope).encode(), "send", "-").answers[0]["outcome"] == "duplicate"
+    with working(alone) as process:
+        assert stopped(process).code == 0
+    assert not (alone.home / "postgres/postmaster.pid").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_run_with_0_when_its_own_database_has_died(alone: Seatline) -> None:
+    with working(alone) as process:
+        os.kill(int((alone.home / "postgres/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        time.sleep(2)
+        assert stopped(process).code == 0
+    assert alone("status").code == 0
 
 
 # Settings
@@ -701,7 +800,7 @@ def test_quote_explains_both_choices_and_changes_nothing(here: Here, shop: Offic
     assert list(both) == ["extend", "no_extend"]
     assert (both["extend"]["total"], both["no_extend"]["total"]) == ("64.48", "43.92")
     person = here("quote", SUB, "--seats", "3", "--on", "2025-03-03").out
-    for word in ("extension on", "extension off", "246/365 × 1 × 25.00 €", "64.48 €", "43.92 €", "22 % of 52.85"):
+    for word in ("extension on", "extension off", "246/365 × 1 × 25.00 €", "64.48 €", "43.92 €", "22 % of the net"):
         assert word in person
     one = here("quote", SUB, "--seats", "3", "--on", "2025-03-03", "--no-extend", "--json").json
     assert one == {"no_extend": both["no_extend"]}

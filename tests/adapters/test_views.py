@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import psycopg
@@ -88,6 +89,17 @@ def test_an_event_at_a_time_gives_the_same_rows(history: Office) -> None:
     while advance(history.log, live_tables, limit=1):
         pass
     assert content(history) == at_once
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_that_is_ahead_of_the_others_applies_nothing_twice(history: Office, name: str) -> None:
+    while advance(history.log, partial(live_tables, names=[name]), until=60):
+        pass
+    history.drain(history.projections())
+    together = content(history)
+    begin_anew(history)
+    history.drain(history.projections())
+    assert together == content(history)
 
 
 def test_several_runners_at_once_apply_each_event_once(history: Office) -> None:

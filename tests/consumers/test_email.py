@@ -59,9 +59,10 @@ def test_O4_a_part_of_an_immediate_payment_is_no_payment(office: Office) -> None
     assert len(subjects(office)) == 1
 
 
-def test_O4_a_cancelled_immediate_order_needs_no_instructions(office: Office) -> None:
+@pytest.mark.parametrize("method", ["card", "bank_transfer"])
+def test_O4_nobody_is_told_how_to_pay_a_cancelled_order(office: Office, method: str) -> None:
     office.start()
-    office.do("cancel-order", order_number=office.order_seats(3, method="card"))
+    office.do("cancel-order", order_number=office.order_seats(3, method=method))
     office.now += timedelta(minutes=15)
     assert subjects(office) == []
     assert states(office) == ["dropped"]
