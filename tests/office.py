@@ -200,9 +200,9 @@ class Office:
     def view(self, name: str) -> list[dict[str, Any]]:
         """A view's rows once all events are projected, without their positions."""
         self.drain(self.projections())
-        with psycopg.connect(self.url, row_factory=dict_row) as connection:
+        with self.log.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             query = sql.SQL("SELECT * FROM {} ORDER BY 1, 2").format(sql.Identifier("panel", name))
-            rows = connection.execute(query).fetchall()
+            rows = cursor.execute(query).fetchall()
         return [{column: value for column, value in row.items() if column != "position"} for row in rows]
 
     def row(self, name: str, **wanted: object) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Wire:
     def _ask(self, call: _Call) -> None:
         while packet := call.client.recv(1 << 20):
             self._flowing.wait()
-            if self._lost_question and self._lost_question in packet:
+            if self._lost_question is not None and self._lost_question in packet:
                 self._lost_question, self.lost = None, self.lost + 1
                 return
             if self._lost_answer and self._lost_answer in packet:

@@ -1,8 +1,8 @@
 """The connection to PostgreSQL: the whole libpq URL, short time-outs, and words for what can go wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from eventsourcing import persistence
@@ -21,8 +21,8 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-
-
+RELIED_ON: LiteralString = "SET default_transaction_isolation TO 'read committed'; SET datestyle TO 'ISO'"
+"""What our statements rely on, whatever an operator has made the default of a database or a role."""
 AWAY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -54,6 +54,15 @@ class Datastore(PostgresDatastore):
             configure=self.after_connect_func(),
             timeout=PATIENCE,
         )
+
+    def after_connect_func(self) -> Callable[[Connection[Any]], None]:
+        prepare_for_library = super().after_connect_func()
+
+        def after_connect(connection: Connection[Any]) -> None:
+            prepare_for_library(connection)
+            connection.execute(RELIED_ON)
+
+        return after_connect
 
     @contextmanager
     def get_connection(self) -> Iterator[Connection[DictRow]]:
@@ -97,6 +106,7 @@ def connected(url: str) -> Iterator[Connection]:
     """A connection of its own, in autocommit, that ends with the context."""
     with naming_outages():
         connection = psycopg.connect(url, autocommit=True, connect_timeout=int(PATIENCE), **KEEPALIVE)
+        connection.execute(RELIED_ON)
     try:
         yield connection
     finally:

@@ -58,8 +58,11 @@ def test_S9_a_worker_that_died_before_it_noted_its_position_goes_on(office: Offi
 
 
 def test_the_fulfilment_tells_its_cause_and_takes_its_time(office: Office) -> None:
-    [number] = paid(office)
-    office.now += timedelta(hours=7)
+    office.start()
+    number = office.order_seats()
+    office.now += timedelta(hours=2)
+    office.pay(number, at=OPENING)
+    office.now += timedelta(hours=5)
     office.drain(office.activation())
     events = office.log.of_subject("SUB-1")
     [cause] = [recorded for recorded in events if isinstance(recorded.event, OrderPaid)]
