@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from adapters.postgres.database import DatabaseAway, connected
-from tests.office import Office, Reply, an_office
+from tests.office import Office, Reply, an_office, until
 from tests.wire import Wire
 
 DEFAULTS = [
@@ -73,12 +73,19 @@ def test_an_outage_is_told_in_one_line_by_every_way_of_reading(office: Office, w
             lambda: remote.activation().step(),
         ):
             read()
+            until(lambda: at_rest(remote))
             wire.lose_question(with_=b"")
             with pytest.raises(DatabaseAway) as away:
                 read()
             assert "\n" not in str(away.value)
             assert len(str(away.value)) <= 300
             read()
+
+
+def at_rest(office: Office) -> bool:
+    """Whether no connection is in use or being made, whose packet would be lost instead of the reader's."""
+    pool = office.log.datastore.pool.get_stats()
+    return pool.get("pool_size", 0) == pool.get("pool_available", 0)
 
 
 def test_a_connection_of_ones_own_is_told_of_an_outage_too(wire: Wire) -> None:
