@@ -245,7 +245,7 @@ def test_who_loses_the_database_while_sending_overwrites_nothing_that_the_next_o
             "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
             " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
         )
-        office.drain(postman(office, post_office))
+        until(postman(office, post_office).step)  # which stands by until the server has noticed
         noted = only(office)
         post_office.patience.set()
         assert isinstance(cut_off.exception(), DatabaseAway)
