@@ -15,7 +15,7 @@ from tempfile import mkstemp
 from typing import NoReturn, Self
 from urllib.parse import quote, unquote
 
-from consumers.mailer import InDoubt, Postponed, Refused
+from consumers.effects import InDoubt, Postponed, Refused
 
 Reply = tuple[int, bytes]
 

@@ -59,12 +59,8 @@ class Engine:
                 raise SettingsError(f"{name}: this version has no such worker; there are {', '.join(WORKERS)}")
 
     def _mailer(self) -> SmtpMailer | MaildirMailer:
-        if self.settings.smtp_url is None:
-            return MaildirMailer(self.home / "mail")
-        try:
-            return SmtpMailer(self.settings.smtp_url)
-        except ValueError as error:
-            raise SettingsError(f"SEATLINE_SMTP_URL: {error}") from None
+        url = self.settings.smtp_url
+        return SmtpMailer(url) if url else MaildirMailer(self.home / "mail")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class Email:
     name = "email"
 
     def __init__(self, books: Books, send: Callable[[EmailMessage], None], prices: PriceList, seller: Seller) -> None:
+        """`send` delivers a message to whom its `To` names; it raises Postponed, Refused or InDoubt."""
         self._books = books
         self._send = send
         self._prices = prices

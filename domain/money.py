@@ -25,13 +25,11 @@ def vat(net_total: Decimal, rate: Decimal) -> Decimal:
     return _rounded(euro * percent, scale * rate_scale * 100)
 
 
-def to_cents(exact: Fraction) -> Decimal:
-    """Exact euro to the cent, HALF_UP; a negative half goes away from zero, as Decimal's own HALF_UP does (P1)."""
-    return _rounded(exact.numerator, exact.denominator)
-
-
 def _rounded(euro: int, scale: int) -> Decimal:
-    """`euro / scale` to the cent: in whole numbers, because a quotient of Decimals would round a first time."""
+    """`euro / scale` to the cent, HALF_UP, a negative half away from zero (P1).
+
+    In whole numbers, because a quotient of Decimals would round a first time.
+    """
     cents = (200 * abs(euro) + scale) // (2 * scale)
     return Decimal(cents if euro >= 0 else -cents).scaleb(-2, _EXACT)
 

@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from adapters.mail import MaildirMailer, Relay, SmtpMailer
-from consumers.mailer import InDoubt, Postponed, Refused
+from consumers.effects import InDoubt, Postponed, Refused
 
 STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "message")
 """What the server answers while one message is sent, in order."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from domain.money import Amount, Price, net, to_cents, vat
+from domain.money import Amount, Price, net, vat
 
 AMOUNT: TypeAdapter[Decimal] = TypeAdapter(Amount)
 PRICE: TypeAdapter[Decimal] = TypeAdapter(Price)
@@ -20,6 +20,11 @@ BOTH = pytest.mark.parametrize("money", [AMOUNT, PRICE])
 YEAR = Fraction(1)
 PRICES = st.decimals("0.00", "9999999.99", places=2)
 SHARES = st.fractions(0, 10, max_denominator=366)
+
+
+def rounded(exact: Fraction) -> Decimal:
+    """So much of one euro, to the cent."""
+    return net(Decimal(1), 1, exact)
 
 
 def written(money: Iterable[Decimal]) -> str:
@@ -33,11 +38,11 @@ def test_P1_the_worked_example_costs_what_the_contract_says() -> None:
 
 
 def test_P1_a_half_cent_is_rounded_up() -> None:
-    assert written(to_cents(Fraction(n, 1000)) for n in (4, 5, 14, 15, 25, 2675)) == "0.00 0.01 0.01 0.02 0.03 2.68"
+    assert written(rounded(Fraction(n, 1000)) for n in (4, 5, 14, 15, 25, 2675)) == "0.00 0.01 0.01 0.02 0.03 2.68"
 
 
 def test_P1_a_negative_half_cent_is_rounded_away_from_zero_as_decimal_does() -> None:
-    assert written(to_cents(Fraction(n, 1000)) for n in (-4, -5, -15, -1000)) == "0.00 -0.01 -0.02 -1.00"
+    assert written(rounded(Fraction(n, 1000)) for n in (-4, -5, -15, -1000)) == "0.00 -0.01 -0.02 -1.00"
 
 
 def test_P1_a_line_is_rounded_once_after_price_quantity_and_share() -> None:
@@ -47,7 +52,7 @@ def test_P1_a_line_is_rounded_once_after_price_quantity_and_share() -> None:
 
 
 def test_P1_just_below_a_half_cent_stays_below_however_many_digits_it_has() -> None:
-    assert to_cents(Fraction(5, 1000) - Fraction(1, 10**60)) == Decimal("0.00")
+    assert rounded(Fraction(5, 1000) - Fraction(1, 10**60)) == Decimal("0.00")
 
 
 def test_P1_vat_takes_rates_with_decimals() -> None:
@@ -71,7 +76,7 @@ def test_P1_a_net_is_the_nearest_cent_to_the_exact_price(price: Decimal, quantit
 
 @given(st.decimals("-9999999.99", "9999999.99", places=6))
 def test_P1_rounding_agrees_with_decimal_s_own_half_up(exact: Decimal) -> None:
-    assert to_cents(Fraction(exact)) == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert rounded(Fraction(exact)) == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 @given(PRICES, SHARES)
