@@ -13,7 +13,7 @@ from adapters.mail import MaildirMailer, SmtpMailer
 from adapters.postgres.database import Datastore, connected, naming_outages, prepare
 from adapters.postgres.effects import EffectWorker
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import activation_worker, calendar_worker
+from adapters.postgres.readers import LogSource, activation_worker, calendar_worker
 from adapters.postgres.views import ViewWorker, create_views
 from adapters.settings import Settings, SettingsError, Shopfront, load_shopfront
 from adapters.workers import Worker
@@ -48,13 +48,13 @@ class Engine:
             case "projections":
                 return ViewWorker(self.log)
             case "activation":
-                return activation_worker(self.log, self.clerk())
+                return activation_worker(LogSource(self.log, name), self.clerk())
             case "calendar":
                 return calendar_worker(self.log, self.clerk())
             case "email":
                 mailer = self._mailer()
                 email = Email(self.books, mailer.send, self.shopfront.prices, self.shopfront.seller)
-                return EffectWorker(self.log, email)
+                return EffectWorker(self.log, LogSource(self.log, name), email)
             case _:
                 raise SettingsError(f"{name}: this version has no such worker; there are {', '.join(WORKERS)}")
 

@@ -20,7 +20,7 @@ from adapters.cloudevents import parse
 from adapters.postgres.database import Datastore
 from adapters.postgres.effects import EffectWorker
 from adapters.postgres.log import WRITER_LOCK, EventLog
-from adapters.postgres.readers import activation_worker, calendar_worker
+from adapters.postgres.readers import LogSource, activation_worker, calendar_worker
 from adapters.postgres.views import ViewWorker
 from adapters.settings import load_shopfront
 from adapters.workers import Worker
@@ -144,14 +144,14 @@ class Office:
         return ViewWorker(self.log)
 
     def activation(self) -> Worker:
-        return activation_worker(self.log, self.another_clerk())
+        return activation_worker(LogSource(self.log, "activation"), self.another_clerk())
 
     def calendar(self) -> Worker:
         return calendar_worker(self.log, self.another_clerk())
 
     def email(self, send: Callable[[EmailMessage], None] | None = None) -> EffectWorker:
         email = Email(self.books, send or self.post, SHOPFRONT.prices, SHOPFRONT.seller)
-        return EffectWorker(self.log, email, clock=lambda: self.now)
+        return EffectWorker(self.log, LogSource(self.log, email.name), email, clock=lambda: self.now)
 
     def drain(self, *workers: Worker) -> None:
         """Let these workers, or all, step until none finds anything to do."""

@@ -12,12 +12,11 @@ from psycopg.rows import class_row, tuple_row
 
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import claim_position, move_position
+from adapters.postgres.readers import EventSource
 from consumers.effects import Effect, EffectConsumer, InDoubt, NoLongerNeeded, Postponed, Refused
 
 log = structlog.get_logger()
 
-PAGE = 5_000
 TURN = 1.0
 """Seconds of effects in one step, so that a stop is heard soon."""
 FIRST_WAIT = timedelta(seconds=5)
@@ -27,47 +26,45 @@ MOST_INTERRUPTIONS = 5
 
 
 class EffectWorker:
-    """Plans and performs one consumer's effects; of several processes one at a time, the others stand by."""
+    """Plans one consumer's effects and performs them; of several processes one at a time performs."""
 
     def __init__(
         self,
         log: EventLog,
+        source: EventSource,
         consumer: EffectConsumer,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = consumer.name
         self._log = log
+        self._source = source
         self._consumer = consumer
         self._clock = clock
         self._lock = zlib.crc32(f"seatline effects {consumer.name}".encode())
 
     def step(self) -> bool:
+        planned = self._plan()
+        return self._perform() or planned
+
+    def _plan(self) -> bool:
+        with self._source.page() as (connection, events):
+            self._insert(connection, [effect for event in events if (effect := self._consumer.plan(event))])
+        return bool(events)
+
+    def _perform(self) -> bool:
         with self._log.connection() as connection:
             if not _one(connection, "SELECT pg_try_advisory_lock(%s)", self._lock):
                 return False
             try:
                 # Whoever was at it before has gone without a word.
                 self._mark_interrupted(connection)
-                busy = self._plan(connection)
-                until = time.monotonic() + TURN
-                while self._perform_next(connection):
+                busy, until = False, time.monotonic() + TURN
+                while time.monotonic() < until and self._perform_next(connection):
                     busy = True
-                    if time.monotonic() > until:
-                        break
                 return busy
             finally:
                 connection.execute("SELECT pg_advisory_unlock(%s)", (self._lock,))
-
-    def _plan(self, connection: Connection[Any]) -> bool:
-        with connection.transaction():
-            position = claim_position(connection, self.name)
-            events = self._log.page(position, PAGE)
-            if not events:
-                return False
-            self._insert(connection, [effect for event in events if (effect := self._consumer.plan(event))])
-            move_position(connection, self.name, events[-1].position)
-        return True
 
     def _insert(self, connection: Connection[Any], effects: Sequence[Effect]) -> None:
         with connection.cursor() as cursor:

@@ -1,7 +1,8 @@
-"""Readers of the log: how far each has got, and the workers that turn what they read into commands."""
+"""Readers of events: where they get them, how far each has got, and the workers that answer events with commands."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 from psycopg import Connection
 from psycopg.rows import tuple_row
@@ -31,35 +32,60 @@ def move_position(connection: Connection[Any], reader: str, position: int) -> No
     )
 
 
+class EventSource(Protocol):
+    """Where a worker gets the events from that it has not yet read."""
+
+    def page(self) -> AbstractContextManager[tuple[Connection[Any], Sequence[Recorded]]]:
+        """The next events, if any, and a transaction for what the worker makes of them.
+
+        Left without an error it commits, and the events count as read. They may come again: from a source that can't
+        note in this very transaction how far it has got, whenever that is lost.
+        """
+        ...
+
+
+class LogSource:
+    """A reader's place in the log; of several processes one at a time reads a page."""
+
+    def __init__(self, log: EventLog, reader: str) -> None:
+        self._log = log
+        self._reader = reader
+
+    @contextmanager
+    def page(self) -> Iterator[tuple[Connection[Any], Sequence[Recorded]]]:
+        with self._log.connection() as connection, connection.transaction():
+            events = self._log.page(claim_position(connection, self._reader), PAGE)
+            yield connection, events
+            if events:
+                move_position(connection, self._reader, events[-1].position)
+
+
 class CommandingReader:
-    """A worker that answers events with commands; of several processes one at a time reads a page.
+    """A worker that answers events with commands.
 
     Its commands carry ids derived from their causes, so what is decided and not yet noted is a duplicate next time.
     """
 
-    def __init__(self, name: str, log: EventLog, react: Callable[[Sequence[Recorded]], None]) -> None:
+    def __init__(self, name: str, source: EventSource, react: Callable[[Sequence[Recorded]], None]) -> None:
         self.name = name
-        self._log = log
+        self._source = source
         self._react = react
 
     def step(self) -> bool:
-        with self._log.connection() as connection, connection.transaction():
-            events = self._log.page(claim_position(connection, self.name), PAGE)
-            if not events:
-                return False
-            self._react(events)
-            move_position(connection, self.name, events[-1].position)
-        return True
+        with self._source.page() as (_, events):
+            if events:
+                self._react(events)
+        return bool(events)
 
 
-def activation_worker(log: EventLog, clerk: Clerk) -> CommandingReader:
+def activation_worker(source: EventSource, clerk: Clerk) -> CommandingReader:
     """Fulfils paid orders."""
 
     def react(events: Sequence[Recorded]) -> None:
         if commands := activation.fulfilments(events):
             clerk.handle(commands)
 
-    return CommandingReader(activation.NAME, log, react)
+    return CommandingReader(activation.NAME, source, react)
 
 
 def calendar_worker(log: EventLog, clerk: Clerk) -> CommandingReader:
@@ -73,7 +99,7 @@ def calendar_worker(log: EventLog, clerk: Clerk) -> CommandingReader:
                     clerk.handle(calendar.consequences(closing, streams))
                     after = streams[-1]
 
-    return CommandingReader(calendar.NAME, log, react)
+    return CommandingReader(calendar.NAME, LogSource(log, calendar.NAME), react)
 
 
 def _due(log: EventLog, closed: DayClosed, after: str) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.postgres.database import DatabaseAway
-from adapters.postgres.readers import activation_worker
+from adapters.postgres.readers import LogSource, activation_worker
 from domain.order import OrderFulfilled, OrderPaid
 from tests.office import OPENING, Office, an_office
 from tests.wire import Wire
@@ -89,7 +89,7 @@ def test_T1_an_order_paid_by_a_clock_that_is_ahead_is_fulfilled_by_one_that_is_n
     number = office.order_seats()
     office.pay(number, at=office.now + timedelta(minutes=4))
     slow = office.another_clerk(clock=lambda: office.now - timedelta(minutes=2))
-    office.drain(activation_worker(office.log, slow))
+    office.drain(activation_worker(LogSource(office.log, "activation"), slow))
     office.now += timedelta(minutes=10)
     office.drain(office.activation())
     assert fulfilments(office) == {number: 1}
