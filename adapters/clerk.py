@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from adapters.postgres.log import Batch, Conflict, EventLog, Kept, Session
+from adapters.postgres.log import Batch, Conflict, EventLog, Intake, Kept, Session
 from adapters.postgres.mapper import encode, encode_envelope, quoted
 from domain.commands import Command
 from domain.desk import Decision, Desk
@@ -67,6 +67,9 @@ class Clerk:
         self._log = log
         self._clock = clock
         self._session: Session
+        self._intake: Intake | None = None
+        self.conflicts = 0
+        """How many batches had to be decided again because somebody else wrote meanwhile."""
         self.desk = Desk(
             prices,
             lambda streams: self._session.histories(streams),
@@ -74,15 +77,17 @@ class Clerk:
             capacity=capacity,
         )
 
-    def handle(self, commands: Sequence[Command]) -> list[Answer]:
-        """Decide and store one batch; the answers come in the order of the commands. Raises DatabaseAway.
+    def handle(self, commands: Sequence[Command], intake: Intake | None = None) -> list[Answer]:
+        """Decide and store one batch; the answers come in the order of the commands. Raises DatabaseAway, Fenced.
 
         After DatabaseAway the outcome is unknown: the same batch again finds what was stored as duplicates.
         """
+        self._intake = intake
         try:
             with self._log.session() as self._session:
                 with suppress(Conflict):
                     return self._attempt(commands)
+                self.conflicts += 1
                 # Whoever has lost a race goes alone, so that nobody can win another one against it …
                 self.desk.forget()
                 with suppress(Conflict), self._session.alone():
@@ -100,13 +105,13 @@ class Clerk:
         fresh = [command for command in commands if command.id not in kept]
         self.desk.begin(fresh)
         decisions: dict[str, Decision] = {}
-        batch, clock = Batch(), self._clock()
+        batch, clock = Batch(intake=self._intake), self._clock()
         for command in fresh:
             if command.id not in decisions:
                 decision = decisions[command.id] = self.desk.decide(command, clock)
                 _add(batch, decision)
         batch.reads, batch.due = self.desk.reads(), self.desk.due_changes()
-        head = self._session.append(batch) if decisions else 0
+        head = self._session.append(batch) if decisions or self._intake else 0
         answers = []
         kept |= _kept(batch, head)
         for command in commands:

@@ -21,6 +21,8 @@ _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HIGH_CONTROL = re.compile("[\x7f-\x9f]")
 _RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
 """Ids that the engine gives its own commands; nobody may use one up before."""
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context; whatever else stands there is ignored like an unknown attribute."""
 _LONGEST_ID = 200
 _LONGEST_NUMBER = 18
 """Digits; what is longer is no quantity, and its conversion would take time."""
@@ -51,7 +53,7 @@ def _command(envelope: dict[str, Any]) -> Command:
     actor = envelope.get("actor", source)
     if not isinstance(actor, str) or not 0 < len(actor) <= _LONGEST_ID:
         actor = source
-    data = envelope.get("data")
+    data, trace = envelope.get("data"), envelope.get("traceparent")
     return Command(
         id=id_,
         type=type_,
@@ -60,6 +62,7 @@ def _command(envelope: dict[str, Any]) -> Command:
         actor=actor,
         data=parse_data(type_, data),
         fingerprint=fingerprint(type_, data),
+        traceparent=trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else None,
     )
 
 

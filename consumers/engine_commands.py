@@ -19,4 +19,5 @@ def engine_command(worker: str, id_: str, data: CommandData, *, cause: Recorded,
         fingerprint=b"",
         causation_id=cause.id,
         correlation_id=cause.envelope.correlation_id,
+        traceparent=cause.envelope.traceparent,
     )

@@ -247,6 +247,8 @@ class Command(NamedTuple):
     """Digest of type and data: the same id with another one is a reuse (K1)."""
     causation_id: str | None = None
     correlation_id: str | None = None
+    traceparent: str | None = None
+    """The sender's trace, passed on to the events (W3C Trace Context)."""
 
 
 def parse_data(type_: str, data: object) -> CommandData | Refusal:

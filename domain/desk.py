@@ -91,6 +91,7 @@ class Desk:
             causation_id=command.causation_id or command.id,
             price_list=self.shop.prices.version,
             command_time=command.time if time != command.time else None,
+            traceparent=command.traceparent,
         )
         recorded = []
         for aggregate, version, event, subject in self._journal:

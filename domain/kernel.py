@@ -44,6 +44,8 @@ class Envelope(NamedTuple):
     price_list: str
     command_time: datetime | None = None
     """Only where the command came with an older time than the aggregate's last event (T3)."""
+    traceparent: str | None = None
+    """The trace that the command came with (W3C Trace Context)."""
 
 
 class Recorded(NamedTuple):

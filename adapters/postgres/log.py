@@ -1,6 +1,6 @@
 """The event log: read in the order of its positions, written a batch at a time with all that must be true with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -31,6 +31,10 @@ class Conflict(Exception):
     """Somebody else wrote what this batch was decided on, or decided one of its commands: decide again."""
 
 
+class Fenced(Exception):
+    """Another worker has taken over a partition that this batch comes from: nothing of the batch is stored."""
+
+
 class Kept(NamedTuple):
     """The answer that was kept for a command id."""
 
@@ -38,6 +42,40 @@ class Kept(NamedTuple):
     outcome: str
     body: str
     position: int
+
+
+class Share(NamedTuple):
+    """How far a batch takes one partition of the commands' topic."""
+
+    partition: int
+    epoch: int
+    was: int
+    """The next offset before this batch, as its writer knows it."""
+    becomes: int
+    answered: int
+    """The offset before which the broker has acknowledged all answers."""
+
+
+class DeadLetter(NamedTuple):
+    """A record that can't be read, as it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    header_names: list[bytes]
+    header_values: list[bytes]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a batch took from the commands' topic, and what of it could not be read."""
+
+    topic: str
+    shares: Sequence[Share]
+    dead_letters: Sequence[DeadLetter] = ()
 
 
 @dataclass(slots=True)
@@ -57,6 +95,7 @@ class Batch:
     states: list[bytes] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     due: Mapping[str, date | None] = field(default_factory=dict)
+    intake: Intake | None = None
 
 
 class Session:
@@ -95,7 +134,33 @@ class Session:
         return int(self._rows("SELECT nextval('seatline.order_number_blocks')")[0][0])
 
     def append(self, batch: Batch) -> int:
-        """Write the batch in one transaction; returns the position before its first event, raises Conflict."""
+        """Write the batch in one transaction; returns the position before its first event.
+
+        Raises Conflict, and Fenced if it comes from a partition that is no longer its writer's.
+        """
+        if batch.intake is None:
+            return self._append(batch)
+        with self._connection.transaction():
+            self._take_in(batch.intake)
+            return self._append(batch) if batch.command_ids else 0
+
+    def _take_in(self, intake: Intake) -> None:
+        columns = [list(column) for column in zip(*intake.shares, strict=True)]
+        try:
+            self._rows("SELECT seatline.move_inbox(%s, %s, %s, %s, %s, %s)", intake.topic, *columns)
+        except psycopg.DatabaseError as error:
+            if error.sqlstate == "SL001":
+                raise Fenced(str(error.diag.message_primary)) from error
+            raise
+        if intake.dead_letters:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(
+                    'INSERT INTO seatline.dead_letters (topic, partition, "offset", key, value, header_names,'
+                    " header_values, reason) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    intake.dead_letters,
+                )
+
+    def _append(self, batch: Batch) -> int:
         try:
             rows = self._rows(
                 f"SELECT seatline.append({', '.join(['%b'] * 14)})",

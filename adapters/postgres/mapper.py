@@ -34,6 +34,7 @@ class State(BaseModel, Generic[EventT]):
     """None where the command itself is the cause."""
     price_list: str
     command_time: datetime | None = None
+    traceparent: str | None = None
     data: EventT
 
 
@@ -53,6 +54,8 @@ def encode_envelope(envelope: Envelope) -> bytes:
         more += f',"causation_id":{quoted(envelope.causation_id)}'
     if envelope.command_time is not None:
         more += f',"command_time":"{envelope.command_time.isoformat()}"'
+    if envelope.traceparent is not None:
+        more += f',"traceparent":"{envelope.traceparent}"'
     return (
         f'{{"business_time":"{envelope.business_time.isoformat()}"'
         f',"recorded_time":"{envelope.recorded_time.isoformat()}"'
@@ -111,5 +114,6 @@ def recorded(stream: str, version: int, topic: str, state: bytes, subject: str, 
         causation_id=stored.causation_id or stored.command_id,
         price_list=stored.price_list,
         command_time=stored.command_time,
+        traceparent=stored.traceparent,
     )
     return Recorded(stream, version, stored.data, subject, envelope, position)
