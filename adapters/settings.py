@@ -5,9 +5,9 @@ import os
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic import AnyHttpUrl, Field, Secret, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from consumers.letters import Seller
@@ -44,12 +44,16 @@ class Settings(BaseSettings):
     kafka: str | None = None
     """Bootstrap servers; this version has no Kafka workers yet."""
     provisioning_url: AnyHttpUrl | None = None
+    """Where activations are asked for; unset: they happen in the engine alone."""
+    provisioning_token: Secret[Annotated[str, Field(pattern=r"^[!-~]+$")]] | None = None
+    """Sent there as a bearer token."""
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        if self.provisioning_url is not None:
-            raise ValueError("SEATLINE_PROVISIONING_URL: this version activates in the engine alone; unset it")
-        return self
+    @field_validator("provisioning_url")
+    @classmethod
+    def _without_credentials(cls, url: AnyHttpUrl | None) -> AnyHttpUrl | None:
+        if url and (url.username or url.password):
+            raise ValueError("it takes no user or password; SEATLINE_PROVISIONING_TOKEN takes a bearer token")
+        return url
 
 
 class Shopfront(Value):

@@ -1,9 +1,9 @@
 """Where ports and adapters are joined: one engine from the settings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from adapters.books import StoredBooks
@@ -11,12 +11,14 @@ from adapters.clerk import Clerk
 from adapters.embedded import default_home, embedded_postgres
 from adapters.mail import MaildirMailer, SmtpMailer
 from adapters.postgres.database import Datastore, connected, naming_outages, prepare
-from adapters.postgres.effects import EffectWorker
+from adapters.postgres.effects import EffectWorker, EngineActivation
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import LogSource, activation_worker, calendar_worker
+from adapters.postgres.readers import LogSource, activation_worker, calendar_worker, decide, event_by_id
 from adapters.postgres.views import ViewWorker, create_views
 from adapters.settings import Settings, SettingsError, Shopfront, load_shopfront
 from adapters.workers import Worker
+from consumers import activation
+from consumers.activation import Activation, Purchase
 from consumers.email import Email
 
 WORKERS = ("projections", "activation", "email", "calendar")
@@ -48,7 +50,7 @@ class Engine:
             case "projections":
                 return ViewWorker(self.log)
             case "activation":
-                return activation_worker(LogSource(self.log, name), self.clerk())
+                return self._activation()
             case "calendar":
                 return calendar_worker(self.log, self.clerk())
             case "email":
@@ -57,6 +59,20 @@ class Engine:
                 return EffectWorker(self.log, LogSource(self.log, name), email)
             case _:
                 raise SettingsError(f"{name}: this version has no such worker; there are {', '.join(WORKERS)}")
+
+    def _activation(self) -> Worker:
+        source, clerk, provision = LogSource(self.log, activation.NAME), self.clerk(), self._provision()
+        consumer = Activation(self.books, partial(event_by_id, self.log), provision, partial(decide, clerk))
+        effects = EffectWorker(self.log, source, consumer, repeatable=True)
+        return effects if provision else EngineActivation(activation_worker(source, clerk), effects)
+
+    def _provision(self) -> Callable[[Purchase], None] | None:
+        url, token = self.settings.provisioning_url, self.settings.provisioning_token
+        if url is None:
+            return None
+        from adapters.provisioning import Provisioner
+
+        return Provisioner(str(url), token.get_secret_value() if token else None).activate
 
     def _mailer(self) -> SmtpMailer | MaildirMailer:
         url = self.settings.smtp_url

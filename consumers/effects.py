@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.kernel import Recorded
@@ -27,7 +27,11 @@ class NoLongerNeeded(Exception):
 
 
 class Postponed(Exception):
-    """Nothing happened, and a later attempt may succeed."""
+    """Nothing happened, and a later attempt may succeed; not before `wait` is over, if the other side asked for it."""
+
+    def __init__(self, reason: str, *, wait: timedelta = timedelta()) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 class Refused(Exception):

@@ -682,7 +682,8 @@ WRONG = {
     "SEATLINE_DATABASE_URL": ["nonsense", "http://db.example/shop", "postgresql://me:secret@%zz/db?nonsense=1"],
     "SEATLINE_SMTP_URL": ["ftp://mail.example", "smtp://", "smtp://user:secret@mail.example:port"],
     "SEATLINE_PRICE_LIST": ["/no/such/file.toml", "/", "/dev/null"],
-    "SEATLINE_PROVISIONING_URL": ["https://provisioning.example", "nonsense"],
+    "SEATLINE_PROVISIONING_URL": ["nonsense", "ftp://provisioning.example", "https://me:secret@provisioning.example"],
+    "SEATLINE_PROVISIONING_TOKEN": ["a secret", "secretò"],
     "SEATLINE_DATABSE_URL": ["postgresql://db"],
     "SEATLINE_HOMES": ["/var/lib"],
     "POSTGRES_ENABLE_DB_FUNCTIONS": ["y"],
@@ -771,7 +772,7 @@ def test_panel_shows_a_person_what_the_customer_sees(here: Here, shop: Office) -
     shop.do("open-cart")
     shop.do("choose-seats", quantity=2)
     english, italian = here("panel", SUB), here("panel", SUB, "--language", "it")
-    for word in ("Service status · SUB-1", "annaverdi", "64.48 €", "awaiting payment", "bank transfer", "2 seats"):
+    for word in ("Service status · SUB-1", "annaverdi", "64.48 €", "awaiting payment", "bank transfer", "seats: 2"):
         assert word in english.out
     for word in ("Stato servizio · SUB-1", "in attesa di pagamento", "bonifico bancario", "Carrello aperto"):
         assert word in italian.out

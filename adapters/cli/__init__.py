@@ -115,4 +115,27 @@ def _parser() -> argparse.ArgumentParser:
     rebuild.add_argument("--all", action="store_true", help="rebuild every view")
 
     command("status", "show how far the workers are, and what waits for a person")
+
+    effects = command("effects", "show emails and activations that went wrong, and decide what becomes of them")
+    _add_decisions(effects)
     return parser
+
+
+def _add_decisions(effects: argparse.ArgumentParser) -> None:
+    actions = effects.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, help_: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=help_, description=help_)
+        # Without a default of its own, which would take back what was said before the action.
+        added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text")
+        return added
+
+    shown = action("list", "show effects; without --state those that failed, are in doubt, or are tried again")
+    shown.add_argument("--state", choices=("planned", "doing", "done", "dropped", "failed", "in-doubt"))
+
+    retry = action("retry", "try again at once")
+    skip = action("skip", "never do it; a paid order is then activated in the engine without a call")
+    for decision in (retry, skip):
+        decision.add_argument("ids", nargs="+", metavar="ID")
+        decision.add_argument("--reason", required=decision is skip, metavar="TEXT", help="kept with the decision")
+        decision.add_argument("--operator", metavar="NAME", help="who decides (default: the system's user)")

@@ -71,7 +71,10 @@ def _print(found: dict[str, Any]) -> None:
             doubt = ", in doubt" if row["in_doubt"] else ""
             waiting.add_row(f"{row['worker']} {row['id']}", f"{row['state']}{doubt}", cell(row["error"]))
         for row in found["payments"]:
-            waiting.add_row(f"{row['payments']:,} payments", row["state"], f"{cell(row['at_hand'])} to match or refund")
+            payments = "1 payment" if row["payments"] == 1 else f"{row['payments']:,} payments"
+            waiting.add_row(payments, row["state"], f"{cell(row['at_hand'])} to match or refund")
         out.print(waiting)
+        if found["attention"]:
+            out.print("\nseatline effects list shows all of these effects; effects retry or skip decides.")
     else:
         out.print("\nNothing waits for a person.")

@@ -12,7 +12,7 @@ from psycopg.rows import class_row, tuple_row
 
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import EventSource
+from adapters.postgres.readers import CommandingReader, EventSource
 from consumers.effects import Effect, EffectConsumer, InDoubt, NoLongerNeeded, Postponed, Refused
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ TURN = 1.0
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 MOST_INTERRUPTIONS = 5
-"""Attempts after which what ends its process each time is left to a person."""
+"""After which what ends its process each time is left to a person."""
 
 
 class EffectWorker:
@@ -34,25 +34,29 @@ class EffectWorker:
         source: EventSource,
         consumer: EffectConsumer,
         *,
+        repeatable: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`repeatable`: the other side knows an effect again, so any doubt is over with its next answer."""
         self.name = consumer.name
         self._log = log
         self._source = source
         self._consumer = consumer
+        self._repeatable = repeatable
         self._clock = clock
         self._lock = zlib.crc32(f"seatline effects {consumer.name}".encode())
 
     def step(self) -> bool:
         planned = self._plan()
-        return self._perform() or planned
+        return self.perform() or planned
 
     def _plan(self) -> bool:
         with self._source.page() as (connection, events):
             self._insert(connection, [effect for event in events if (effect := self._consumer.plan(event))])
         return bool(events)
 
-    def _perform(self) -> bool:
+    def perform(self) -> bool:
+        """Do for about a second what is planned and due; says whether there was any."""
         with self._log.connection() as connection:
             if not _one(connection, "SELECT pg_try_advisory_lock(%s)", self._lock):
                 return False
@@ -76,8 +80,9 @@ class EffectWorker:
 
     def _mark_interrupted(self, connection: Connection[Any]) -> None:
         connection.execute(
-            "UPDATE seatline.effects SET state = CASE WHEN attempts < %s THEN 'planned' ELSE 'failed' END,"
-            " in_doubt = true, changed_at = now(), error = 'interrupted: it may have been done'"
+            "UPDATE seatline.effects SET state = CASE WHEN interruptions + 1 < %s THEN 'planned' ELSE 'failed' END,"
+            " interruptions = interruptions + 1, in_doubt = true, changed_at = now(),"
+            " error = 'interrupted: it may have been done'"
             " WHERE worker = %s AND state = 'doing'",
             (MOST_INTERRUPTIONS, self.name),
         )
@@ -94,23 +99,28 @@ class EffectWorker:
             return False
         try:
             do = self._consumer.prepare(effect)
-            # From here on whoever finds it can't know whether it was done.
-            connection.execute(
+            # From here on whoever finds it can't know whether it was done; a person may have been quicker to skip it.
+            taken = connection.execute(
                 "UPDATE seatline.effects SET state = 'doing', attempts = attempts + 1, changed_at = now()"
-                " WHERE id = %s",
+                " WHERE id = %s AND state = 'planned'",
                 (effect.id,),
             )
+            if not taken.rowcount:
+                return True
             do()
         except NoLongerNeeded as reason:
             self._note(connection, effect, "dropped", str(reason))
         except Refused as reason:
             self._note(connection, effect, "failed", str(reason))
         except InDoubt as reason:
-            # Once more, under the same identity; if that ends in doubt too, a person decides.
-            again = _one(connection, "SELECT in_doubt FROM seatline.effects WHERE id = %s", effect.id)
-            self._note(connection, effect, "failed" if again else "planned", str(reason), in_doubt=True)
+            if self._repeatable:
+                self._postpone(connection, effect, reason, timedelta())
+            else:
+                # Once more, under the same identity; if that ends in doubt too, a person decides.
+                again = _one(connection, "SELECT in_doubt FROM seatline.effects WHERE id = %s", effect.id)
+                self._note(connection, effect, "failed" if again else "planned", str(reason), in_doubt=True)
         except Postponed as reason:
-            self._postpone(connection, effect, str(reason))
+            self._postpone(connection, effect, reason, reason.wait)
         except DatabaseAway:
             raise
         except Exception as error:
@@ -118,25 +128,49 @@ class EffectWorker:
             log.exception("effect.failed", worker=self.name, effect=effect.id)
             self._note(connection, effect, "failed", f"{type(error).__name__}: see the log")
         else:
-            self._note(connection, effect, "done", None)
+            connection.execute(
+                "UPDATE seatline.effects SET state = 'done', error = NULL, in_doubt = in_doubt AND NOT %s,"
+                " changed_at = now() WHERE id = %s",
+                (self._repeatable, effect.id),
+            )
         return True
 
     def _note(
-        self, connection: Connection[Any], effect: Effect, state: str, error: str | None, *, in_doubt: bool = False
+        self,
+        connection: Connection[Any],
+        effect: Effect,
+        state: str,
+        error: str,
+        *,
+        in_doubt: bool = False,
+        due_at: datetime | None = None,
     ) -> None:
         connection.execute(
-            "UPDATE seatline.effects SET state = %s, error = %s, in_doubt = in_doubt OR %s, changed_at = now()"
-            " WHERE id = %s",
-            (state, error, in_doubt, effect.id),
+            "UPDATE seatline.effects SET state = %s, error = %s, in_doubt = in_doubt OR %s, changed_at = now(),"
+            " due_at = coalesce(%s, due_at) WHERE id = %s",
+            (state, error, in_doubt, due_at, effect.id),
         )
 
-    def _postpone(self, connection: Connection[Any], effect: Effect, error: str) -> None:
+    def _postpone(
+        self, connection: Connection[Any], effect: Effect, reason: Postponed | InDoubt, wait: timedelta
+    ) -> None:
         attempts = _one(connection, "SELECT attempts FROM seatline.effects WHERE id = %s", effect.id)
-        wait = min(FIRST_WAIT * 2 ** min(int(attempts) - 1, 10), LONGEST_WAIT)
-        connection.execute(
-            "UPDATE seatline.effects SET state = 'planned', error = %s, due_at = %s, changed_at = now() WHERE id = %s",
-            (error, self._clock() + wait, effect.id),
-        )
+        wait = max(wait, min(FIRST_WAIT * 2 ** min(int(attempts) - 1, 10), LONGEST_WAIT))
+        in_doubt = isinstance(reason, InDoubt)
+        self._note(connection, effect, "planned", str(reason), in_doubt=in_doubt, due_at=self._clock() + wait)
+
+
+class EngineActivation:
+    """Activation in the engine alone: of news in batches, and of what was planned while somebody else had a say."""
+
+    def __init__(self, news: CommandingReader, planned: EffectWorker) -> None:
+        self.name = news.name
+        self._news = news
+        self._planned = planned
+
+    def step(self) -> bool:
+        fulfilled = self._news.step()
+        return self._planned.perform() or fulfilled
 
 
 def _one(connection: Connection[Any], query: str, *parameters: object) -> Any:

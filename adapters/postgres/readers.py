@@ -9,8 +9,11 @@ from psycopg.rows import tuple_row
 
 from adapters.clerk import Clerk
 from adapters.postgres.log import EventLog
+from adapters.postgres.mapper import EventMapper
 from consumers import activation, calendar
+from consumers.effects import Refused
 from domain.calendar import DayClosed
+from domain.commands import Command
 from domain.kernel import Recorded
 
 PAGE = 1_000
@@ -30,6 +33,15 @@ def move_position(connection: Connection[Any], reader: str, position: int) -> No
     connection.execute(
         "UPDATE seatline.positions SET position = %s, moved_at = now() WHERE reader = %s", (position, reader)
     )
+
+
+def event_by_id(log: EventLog, id_: str) -> Recorded:
+    """The event with this id, which says where it stands."""
+    stream, _, version = id_.rpartition("@")
+    [stored] = log.select_events(stream, gt=int(version) - 1, limit=1)
+    event = EventMapper().to_domain_event(stored)
+    assert isinstance(event, Recorded), "what the mapper makes"
+    return event
 
 
 class EventSource(Protocol):
@@ -86,6 +98,13 @@ def activation_worker(source: EventSource, clerk: Clerk) -> CommandingReader:
             clerk.handle(commands)
 
     return CommandingReader(activation.NAME, source, react)
+
+
+def decide(clerk: Clerk, command: Command) -> None:
+    """Decide one command that must not be rejected; raises Refused if it is."""
+    [answer] = clerk.handle([command])
+    if answer.counts_as_rejected:
+        raise Refused(f"the engine rejects {command.id}")
 
 
 def calendar_worker(log: EventLog, clerk: Clerk) -> CommandingReader:
