@@ -232,6 +232,20 @@ def test_what_ends_its_worker_every_time_is_left_to_a_person_at_last(
     assert only(office)[:3] == ("failed", True, 5)
 
 
+def test_attempts_that_were_postponed_are_no_interruptions(
+    office: Office, worker: EffectWorker, post_office: PostOffice
+) -> None:
+    post_office.answers = ["451 later"] * 6
+    ordered(office)
+    for _ in range(6):
+        office.drain(worker)
+        office.now += timedelta(minutes=10)
+    with pytest.raises(KeyboardInterrupt):
+        office.drain(office.email(killed_while_sending))
+    office.drain(worker)
+    assert only(office)[:3] == ("done", True, 8)
+
+
 def test_who_loses_the_database_while_sending_overwrites_nothing_that_the_next_one_noted(
     office: Office, post_office: PostOffice
 ) -> None:
