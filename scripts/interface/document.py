@@ -32,7 +32,12 @@ def document() -> Json:
         "info": {"title": "Seatline", "version": VERSION, "description": DESCRIPTION},
         "defaultContentType": "application/json",
         "servers": {
-            "plain": {**BROKERS, "protocol": "kafka", "description": "Without TLS; with SASL, or with nothing at all.", "security": _security(*SASL)},
+            "plain": {
+                **BROKERS,
+                "protocol": "kafka",
+                "description": "Without TLS; with SASL, or with nothing at all.",
+                "security": _security(*SASL),
+            },
             "secure": {
                 **BROKERS,
                 "protocol": "kafka-secure",
