@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -42,11 +43,32 @@ class Settings(BaseSettings):
     """How many aggregates a writer keeps in memory, about 4 KiB each."""
     log_format: Literal["console", "json"] = "console"
     kafka: str | None = None
-    """Bootstrap servers; this version has no Kafka workers yet."""
+    """Bootstrap servers; unset: no commands from Kafka, no events to it."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_ssl_cafile: Path | None = None
+    """Unset: the system's certificate authorities."""
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: Secret[str] | None = None
+    kafka_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = "seatline."
+    """What the names of topics and groups begin with, so that several installations share a cluster."""
+    kafka_partitions: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """Of each topic; unset: those that are there are taken as they are, and new ones get six."""
+    kafka_replication: Annotated[int, Field(ge=1, le=10)] | None = None
+    """Copies of each topic that we create; unset: three, or as many as there are brokers."""
     provisioning_url: AnyHttpUrl | None = None
     """Where activations are asked for; unset: they happen in the engine alone."""
     provisioning_token: Secret[Annotated[str, Field(pattern=r"^[!-~]+$")]] | None = None
     """Sent there as a bearer token."""
+
+    @field_validator("kafka")
+    @classmethod
+    def _bootstrap_servers(cls, servers: str | None) -> str | None:
+        if servers and not re.fullmatch(r"[^\s,]+:\d+(,[^\s,]+:\d+)*", servers):
+            raise ValueError("write host:port, several separated by commas without blanks")
+        return servers
 
     @field_validator("provisioning_url")
     @classmethod
