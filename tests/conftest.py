@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, and a last line about what could not run."""
+"""One PostgreSQL and one Kafka for the whole run, and a last line about what could not run."""
 
 import os
 from collections import Counter
@@ -19,6 +19,7 @@ from adapters.postgres.views import create_views
 for helper in ("tests.office", "tests.domain.given"):
     pytest.register_assert_rewrite(helper)
 
+from tests.broker import delete_topics, shared_broker, stop_shared_broker  # noqa: E402
 from tests.office import Office, an_office  # noqa: E402
 from tests.postoffice import PostOffice, a_post_office  # noqa: E402
 from tests.wire import Wire, a_wire  # noqa: E402
@@ -33,7 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[HOME] = Path(config.workerinput["home"])
     else:
         run = ExitStack()
-        config.stash[HOME] = run.enter_context(temporary_home())
+        home = config.stash[HOME] = run.enter_context(temporary_home())
+        run.callback(stop_shared_broker, home / "kafka")
         config.add_cleanup(run.close)
 
 
@@ -97,6 +99,20 @@ def wire(migrated_url: str) -> Iterator[Wire]:
     """A line to the same database that can be cut."""
     with a_wire(migrated_url) as wire:
         yield wire
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config) -> str:
+    """Bootstrap servers for tests marked `kafka`: SEATLINE_KAFKA, else a broker for all workers."""
+    return os.environ.get("SEATLINE_KAFKA") or shared_broker(pytestconfig.stash[HOME] / "kafka")
+
+
+@pytest.fixture
+def kafka_prefix(broker: str) -> Iterator[str]:
+    """What the names of this test's topics begin with; they are deleted after it."""
+    prefix = f"test-{uuid4().hex}."
+    yield prefix
+    delete_topics(broker, prefix)
 
 
 @pytest.fixture
