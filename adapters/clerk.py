@@ -100,6 +100,20 @@ class Clerk:
             self.desk.forget()
             raise
 
+    def again(self, commands: Sequence[Command]) -> list[Answer]:
+        """The answers that these commands got when they were decided, for whom they may not have reached."""
+        with self._log.session() as session:
+            kept = session.kept([command.id for command in commands])
+        answers, given = [], set[str]()
+        for command in commands:
+            if first := kept.get(command.id):
+                if command.id in given or command.fingerprint != first.fingerprint:
+                    answers.append(_again(command, first))
+                else:
+                    answers.append(Answer(command.id, first.outcome, None, first.body, first.position))
+                given.add(command.id)
+        return answers
+
     def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
         kept = self._session.kept([command.id for command in commands])
         fresh = [command for command in commands if command.id not in kept]

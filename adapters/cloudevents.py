@@ -1,7 +1,8 @@
-"""Commands off the wire: CloudEvents 1.0 in structured JSON, hostile until parsed."""
+"""Commands off the wire: CloudEvents 1.0 in structured JSON or a record's headers, hostile until parsed."""
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
 from operator import itemgetter
@@ -23,6 +24,9 @@ _RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
 """Ids that the engine gives its own commands; nobody may use one up before."""
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context; whatever else stands there is ignored like an unknown attribute."""
+_ATTRIBUTES = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "time", "actor", "traceparent")}
+_ATTRIBUTES["traceparent"] = "traceparent"
+"""By a record's header; other headers are ignored like unknown attributes of an object."""
 _LONGEST_ID = 200
 _LONGEST_NUMBER = 18
 """Digits; what is longer is no quantity, and its conversion would take time."""
@@ -38,7 +42,51 @@ def parse(raw: bytes) -> Command:
     """The command in these bytes; raises Unreadable with the reason."""
     try:
         envelope = _decode(raw)
+        if not isinstance(envelope, dict):
+            raise Unreadable("not a JSON object")
         return _command(envelope)
+    except (RecursionError, PydanticSerializationError):
+        raise Unreadable("nested too deeply") from None
+
+
+def parse_record(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Command:
+    """The command in a Kafka record, in structured or binary mode; raises Unreadable with the reason."""
+    if value is None:
+        raise Unreadable("a record without a value")
+    if any(name == "ce_specversion" for name, _ in headers):
+        return _parse_binary(value, _attributes(headers))
+    command = parse(value)
+    if command.traceparent is None and headers:
+        traces = [
+            _traceparent((trace or b"").decode(errors="replace")) for name, trace in headers if name == "traceparent"
+        ]
+        command = command._replace(traceparent=traces[0] if traces else None)
+    return command
+
+
+def _attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The attributes that binary mode carries; W3C's own header is as good as the extension of the same name."""
+    found: dict[str, str] = {}
+    for header, value in headers:
+        name = _ATTRIBUTES.get(header)
+        if name is None or value is None:
+            continue
+        if name in found and name != "traceparent":
+            raise Unreadable(f"header {header} stands twice")
+        try:
+            found[name] = value.decode()
+        except UnicodeDecodeError:
+            raise Unreadable(f"header {header} is not UTF-8") from None
+    return found
+
+
+def _parse_binary(value: bytes, attributes: dict[str, str]) -> Command:
+    if len(value) + sum(map(len, attributes.values())) > LARGEST:
+        raise Unreadable(f"longer than {LARGEST} bytes")
+    if any(map(_has_control, attributes.values())):
+        raise Unreadable("a control character or a lone surrogate in a text")
+    try:
+        return _command({**attributes, "data": _decode(value)})
     except (RecursionError, PydanticSerializationError):
         raise Unreadable("nested too deeply") from None
 
@@ -53,7 +101,7 @@ def _command(envelope: dict[str, Any]) -> Command:
     actor = envelope.get("actor", source)
     if not isinstance(actor, str) or not 0 < len(actor) <= _LONGEST_ID:
         actor = source
-    data, trace = envelope.get("data"), envelope.get("traceparent")
+    data = envelope.get("data")
     return Command(
         id=id_,
         type=type_,
@@ -62,8 +110,12 @@ def _command(envelope: dict[str, Any]) -> Command:
         actor=actor,
         data=parse_data(type_, data),
         fingerprint=fingerprint(type_, data),
-        traceparent=trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else None,
+        traceparent=_traceparent(envelope.get("traceparent")),
     )
+
+
+def _traceparent(trace: object) -> str | None:
+    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else None
 
 
 def fingerprint(type_: str, data: object) -> bytes:
@@ -72,7 +124,7 @@ def fingerprint(type_: str, data: object) -> bytes:
     return blake2b(type_.encode() + b"\n" + to_json(data, inf_nan_mode="constants"), digest_size=16).digest()
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def _decode(raw: bytes) -> Any:
     if len(raw) > LARGEST:
         raise Unreadable(f"longer than {LARGEST} bytes")
     try:
@@ -82,8 +134,6 @@ def _decode(raw: bytes) -> dict[str, Any]:
         raise Unreadable("not UTF-8") from None
     except json.JSONDecodeError as error:
         raise Unreadable(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-    if not isinstance(value, dict):
-        raise Unreadable("not a JSON object")
     # The decoder takes none below a space; without an escape only these can be left, and few commands have either.
     if ("\\" in text or _HIGH_CONTROL.search(text)) and _has_control(value):
         raise Unreadable("a control character or a lone surrogate in a text")

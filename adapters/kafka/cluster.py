@@ -98,14 +98,13 @@ class Cluster:
             partial(KafkaConsumer, *topics),
             group_id=f"{self._prefix}{group}" if group else None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
             allow_auto_create_topics=False,
             max_poll_records=most,
             fetch_max_wait_ms=500,
             fetch_max_bytes=8 * 1024 * 1024,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             request_timeout_ms=PATIENCE_MS,
-            **more,
+            **{"auto_offset_reset": "earliest"} | more,
         )
 
     @contextmanager
@@ -238,3 +237,14 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def end_producer(producer: Any, seconds: float) -> None:
+    """Close a producer, whatever it is at, within about this time and a second."""
+    try:
+        producer.close(timeout=seconds)
+    except KafkaError:
+        # With something still under way it gives up its own closing, and its thread would go on for ever.
+        producer._sender.force_close()
+        with suppress(KafkaError):
+            producer.close(timeout=1)

@@ -65,7 +65,7 @@ class DeadLetter(NamedTuple):
     key: bytes | None
     value: bytes | None
     header_names: list[bytes]
-    header_values: list[bytes]
+    header_values: list[bytes | None]
     reason: str
 
 
