@@ -1,14 +1,16 @@
 """Where ports and adapters are joined: one engine from the settings."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.books import StoredBooks
 from adapters.clerk import Clerk
 from adapters.embedded import default_home, embedded_postgres
+from adapters.kafka import KafkaAway
 from adapters.mail import MaildirMailer, SmtpMailer
 from adapters.postgres.database import Datastore, connected, naming_outages, prepare
 from adapters.postgres.effects import EffectWorker, EngineActivation
@@ -21,8 +23,11 @@ from consumers import activation
 from consumers.activation import Activation, Purchase
 from consumers.email import Email
 
+if TYPE_CHECKING:  # takes a fifth of a second, which only those who speak to Kafka have
+    from adapters.kafka.cluster import Cluster
+
 WORKERS = ("projections", "activation", "email", "calendar")
-NEED_KAFKA = ("commands", "publisher")
+NEED_KAFKA = ("commands",)
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,23 @@ class Engine:
     def books(self) -> StoredBooks:
         return StoredBooks(self.log)
 
+    @cached_property
+    def cluster(self) -> "Cluster":
+        from adapters.kafka.cluster import Cluster
+
+        return Cluster(self.settings)
+
     def clerk(self) -> Clerk:
         return Clerk(self.log, self.shopfront.prices, capacity=self.settings.warm_aggregates)
 
     def workers(self, names: Sequence[str] = ()) -> list[Worker]:
         """The named workers, or all that the settings allow."""
-        return [self._worker(name) for name in names or WORKERS]
+        names = names or (*WORKERS, *(NEED_KAFKA if self.settings.kafka else ()))
+        if not set(NEED_KAFKA).isdisjoint(names):
+            # Topics that don't fit are refused at once; brokers that are away are waited for by whoever needs them.
+            with suppress(KafkaAway):
+                self.cluster.ensure_topics()
+        return [self._worker(name) for name in names]
 
     def _worker(self, name: str) -> Worker:
         match name:
@@ -53,6 +69,10 @@ class Engine:
                 return self._activation()
             case "calendar":
                 return calendar_worker(self.log, self.clerk())
+            case "commands":
+                from adapters.kafka.inbox import CommandsWorker
+
+                return CommandsWorker(self.log, self.clerk(), self.cluster, batch_size=self.settings.batch_size)
             case "email":
                 mailer = self._mailer()
                 email = Email(self.books, mailer.send, self.shopfront.prices, self.shopfront.seller)

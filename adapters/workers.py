@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from adapters.kafka import KafkaAway
 from adapters.postgres.database import DatabaseAway, connected, naming_outages
 from adapters.postgres.log import EventLog
 
@@ -32,10 +33,14 @@ class Worker(Protocol):
 def drain(workers: Sequence[Worker], stop: threading.Event) -> None:
     """Let every worker step until none finds anything to do; what is not yet due is left."""
     busy = True
-    while busy and not stop.is_set():
-        busy = False
+    try:
+        while busy and not stop.is_set():
+            busy = False
+            for worker in workers:
+                busy = worker.step() or busy
+    finally:
         for worker in workers:
-            busy = worker.step() or busy
+            _close(worker)
 
 
 def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event) -> None:
@@ -64,17 +69,23 @@ def _run_one(worker: Worker, news: threading.Condition, stop: threading.Event) -
         try:
             busy = worker.step()
             pause = FIRST_PAUSE
-        except DatabaseAway as error:
+        except (DatabaseAway, KafkaAway) as error:
             log.warning("worker.waits", worker=worker.name, reason=str(error), seconds=round(pause, 1))
         except Exception:
             log.exception("worker.failed", worker=worker.name, seconds=round(pause, 1))
         else:
-            if not busy:
+            if not busy and not getattr(worker, "waits_itself", False):
                 with news:
                     news.wait(POLL)
             continue
         stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries, guards nothing
         pause = min(pause * 2, LONGEST_PAUSE)
+    _close(worker)
+
+
+def _close(worker: Worker) -> None:
+    if close := getattr(worker, "close", None):
+        close()
 
 
 def _listen(events: EventLog, news: threading.Condition, stop: threading.Event) -> None:

@@ -48,6 +48,7 @@ def _explain(error: Exception) -> int:
     from psycopg import DatabaseError
 
     from adapters.embedded import EmbeddedPostgresError
+    from adapters.kafka import KafkaAway
     from adapters.postgres.database import DatabaseAway
     from adapters.postgres.schema import SchemaError
     from adapters.settings import SettingsError
@@ -60,6 +61,8 @@ def _explain(error: Exception) -> int:
         case DatabaseAway():
             code = OUTSIDE_FAILED
             line = f"the database is away ({error}): nothing is lost, run the same command again when it is back"
+        case KafkaAway():
+            code, line = OUTSIDE_FAILED, f"{error}; nothing is lost, run the same command again when they are back"
         case EmbeddedPostgresError() | SchemaError():
             code, line = OUTSIDE_FAILED, str(error)
         case DatabaseError():
@@ -91,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", "run workers until SIGTERM")
     run.add_argument(
-        "workers", nargs="*", metavar="WORKER", help="projections, activation, email, calendar; default: all"
+        "workers",
+        nargs="*",
+        metavar="WORKER",
+        help="projections, activation, email, calendar, commands; default: all that the settings allow",
     )
     run.add_argument("--drain", action="store_true", help="repeat until nothing is left to do, then end")
 

@@ -14,11 +14,11 @@ from adapters.workers import run as run_workers
 
 def run(arguments: argparse.Namespace) -> int:
     for name in arguments.workers:
-        if name in NEED_KAFKA:
-            raise Complaint(f"worker {name} needs Kafka, which this version doesn't speak yet")
-        if name not in WORKERS:
-            raise Complaint(f"there is no worker {name}; there are {', '.join(WORKERS)}")
+        if name not in (*WORKERS, *NEED_KAFKA):
+            raise Complaint(f"there is no worker {name}; there are {', '.join((*WORKERS, *NEED_KAFKA))}")
     settings = load_settings()
+    if settings.kafka is None and (without := [name for name in arguments.workers if name in NEED_KAFKA]):
+        raise Complaint(f"worker {without[0]} needs SEATLINE_KAFKA, the brokers as host:port")
     configure_logs(settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
