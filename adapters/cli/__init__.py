@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # Python would end without leaving its contexts, and an embedded server would stay behind.
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
-        code = import_module(f"adapters.cli.{arguments.command}").run(arguments)
+        code = import_module(f"adapters.cli.{arguments.command.replace('-', '_')}").run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -92,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     send = command("send", "decide the commands of JSONL files and print an answer a line")
     send.add_argument("files", nargs="+", metavar="FILE", help="a file of CloudEvents, one a line; - is standard input")
 
+    send.add_argument("--kafka", action="store_true", help="put them on the commands topic, and wait for the answers")
+    send.add_argument("--no-wait", dest="wait", action="store_false", help="with --kafka: only publish")
+
     run = command("run", "run workers until SIGTERM")
     run.add_argument(
         "workers",
@@ -124,11 +127,35 @@ def _parser() -> argparse.ArgumentParser:
 
     effects = command("effects", "show emails and activations that went wrong, and decide what becomes of them")
     _add_decisions(effects)
+
+    letters = command("dead-letters", "show records that could not be read as commands, and decide about them")
+    _add_dead_letters(letters)
     return parser
 
 
 def _add_decisions(effects: argparse.ArgumentParser) -> None:
-    actions = effects.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = _actions(effects)
+    shown = action("list", "show effects; without --state those that failed, are in doubt, or are tried again")
+    shown.add_argument("--state", choices=("planned", "doing", "done", "dropped", "failed", "in-doubt"))
+
+    retry = action("retry", "try again at once")
+    skip = action("skip", "never do it; a paid order is then activated in the engine without a call")
+    _add_verdict(retry, skip, kind=str)
+
+
+def _add_dead_letters(letters: argparse.ArgumentParser) -> None:
+    action = _actions(letters)
+    action("list", "show those that wait for a decision").add_argument(
+        "--all", action="store_true", help="all others too"
+    )
+    action("show", "show one in full").add_argument("id", type=int, metavar="ID")
+    retry = action("retry", "put the record on the commands topic again, as it came")
+    skip = action("skip", "leave it undone")
+    _add_verdict(retry, skip, kind=int)
+
+
+def _actions(command: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, help_: str) -> argparse.ArgumentParser:
         added = actions.add_parser(name, help=help_, description=help_)
@@ -136,12 +163,11 @@ def _add_decisions(effects: argparse.ArgumentParser) -> None:
         added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text")
         return added
 
-    shown = action("list", "show effects; without --state those that failed, are in doubt, or are tried again")
-    shown.add_argument("--state", choices=("planned", "doing", "done", "dropped", "failed", "in-doubt"))
+    return action
 
-    retry = action("retry", "try again at once")
-    skip = action("skip", "never do it; a paid order is then activated in the engine without a call")
+
+def _add_verdict(retry: argparse.ArgumentParser, skip: argparse.ArgumentParser, kind: type) -> None:
     for decision in (retry, skip):
-        decision.add_argument("ids", nargs="+", metavar="ID")
+        decision.add_argument("ids", nargs="+", type=kind, metavar="ID")
         decision.add_argument("--reason", required=decision is skip, metavar="TEXT", help="kept with the decision")
         decision.add_argument("--operator", metavar="NAME", help="who decides (default: the system's user)")

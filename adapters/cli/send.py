@@ -9,8 +9,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
@@ -18,7 +19,7 @@ from adapters.clerk import Answer, Clerk, spare_the_collector
 from adapters.cli import BAD_USAGE, DOMAIN_SAID_NO, DONE, INTERRUPTED, OUTSIDE_FAILED, Complaint, stop_printing
 from adapters.cloudevents import LARGEST, Unreadable, parse
 from adapters.postgres.database import DatabaseAway
-from adapters.settings import load_settings
+from adapters.settings import Settings, load_settings
 from adapters.wiring import engine
 from domain.commands import Command
 
@@ -30,24 +31,44 @@ PAUSES = (0.5, 1, 2, 4, 8)
 NOBODY_READS = "nobody reads the answers any more: run the same files again to finish"
 
 Tick = Callable[[int], None]
-Item = tuple[int, Command | Unreadable]
-"""A line's number, and what it holds."""
+Stopped = Callable[[], bool]
+
+
+class Line(NamedTuple):
+    """A line's number, its bytes, and what they hold."""
+
+    number: int
+    raw: bytes
+    holds: Command | Unreadable
+
+
+class Given(NamedTuple):
+    """An answer as it is printed and counted."""
+
+    line: str
+    outcome: str
+    counts_as_rejected: bool
+
+
+Answering = Callable[[Sequence[Line]], Sequence[Given | None]]
+"""Gives the answers to readable lines, in their order; None for those that had not come when we were asked to stop."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     sources = [_open(name) for name in arguments.files]
     settings = load_settings()
     counts: Counter[str] = Counter()
-    with engine(settings) as wired, _stopping() as stopped, _progress(sources) as tick:
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_stopping())
+        answering = stack.enter_context(_answering(arguments, settings, stopped))
+        tick = stack.enter_context(_progress(sources))
         started = time.monotonic()
-        clerk = wired.clerk()
-        spare_the_collector()
         for name, source in zip(arguments.files, sources, strict=True):
             output = _Output(name if len(sources) > 1 else None, counts)
             try:
                 for batch in _batches(_lines(source, stopped, tick), settings.batch_size):
-                    commands = [item for _, item in batch if isinstance(item, Command)]
-                    output.print(batch, _patiently(clerk, commands, stopped=stopped) if commands else [])
+                    readable = [line for line in batch if isinstance(line.holds, Command)]
+                    output.print(batch, answering(readable) if readable else [])
             except BrokenPipeError:
                 stop_printing()
                 raise Complaint(NOBODY_READS, OUTSIDE_FAILED) from None
@@ -58,6 +79,27 @@ def run(arguments: argparse.Namespace) -> int:
     if counts["unreadable"]:
         return BAD_USAGE
     return DOMAIN_SAID_NO if counts["no"] else DONE
+
+
+@contextmanager
+def _answering(arguments: argparse.Namespace, settings: Settings, stopped: Stopped) -> Iterator[Answering]:
+    if arguments.kafka:
+        from adapters.cli.send_kafka import over_kafka
+
+        with over_kafka(settings, stopped, wait=arguments.wait) as answering:
+            yield answering
+        return
+    if not arguments.wait:
+        raise Complaint("--no-wait goes with --kafka: without it, deciding is waiting")
+    with engine(settings) as wired:
+        clerk = wired.clerk()
+        spare_the_collector()
+
+        def decide(lines: Sequence[Line]) -> list[Given]:
+            answers = _patiently(clerk, [line.holds for line in lines if isinstance(line.holds, Command)], stopped)
+            return [Given(answer.line(), answer.outcome, answer.counts_as_rejected) for answer in answers]
+
+        yield decide
 
 
 def _open(name: str) -> int:
@@ -73,7 +115,7 @@ def _open(name: str) -> int:
         raise Complaint(f"{name}: {error.strerror}") from None
 
 
-def _lines(source: int, stopped: Callable[[], bool], tick: Tick) -> Iterator[list[bytes | Unreadable]]:
+def _lines(source: int, stopped: Stopped, tick: Tick) -> Iterator[list[bytes | Unreadable]]:
     """The lines of a file, as many at a time as are there; a line too long is not kept in memory."""
     rest, too_long, chunk = b"", False, b"\n"
     while chunk and not stopped():
@@ -101,15 +143,15 @@ def _ready(source: int) -> bool:
     return bool(select.select([source], [], [], 0.2)[0])
 
 
-def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[Item]]:
+def _batches(reads: Iterator[list[bytes | Unreadable]], size: int) -> Iterator[list[Line]]:
     number = 0
     for lines in reads:
-        batch: list[Item] = []
+        batch: list[Line] = []
         for line in lines:
             number += 1
             if isinstance(line, bytes) and not line.strip():
                 continue
-            batch.append((number, line if isinstance(line, Unreadable) else _parsed(line)))
+            batch.append(Line(number, b"", line) if isinstance(line, Unreadable) else Line(number, line, _parsed(line)))
             if len(batch) == size:
                 yield batch
                 batch = []
@@ -131,20 +173,21 @@ class _Output:
         self._file = file
         self._counts = counts
 
-    def print(self, batch: Sequence[Item], answers: Sequence[Answer]) -> None:
+    def print(self, batch: Sequence[Line], answers: Sequence[Given | None]) -> None:
         given = iter(answers)
-        lines = [
-            self._unreadable(number, item) if isinstance(item, Unreadable) else self._given(next(given))
-            for number, item in batch
-        ]
-        if lines:
-            sys.stdout.write("\n".join(lines) + "\n")
+        printed = []
+        for line in batch:
+            if isinstance(line.holds, Unreadable):
+                printed.append(self._unreadable(line.number, line.holds))
+            elif answer := next(given):
+                self._counts[answer.outcome] += 1
+                self._counts["no"] += answer.counts_as_rejected
+                printed.append(answer.line)
+            else:
+                break  # what follows would not stand in its place
+        if written := [line for line in printed if line]:
+            sys.stdout.write("\n".join(written) + "\n")
             sys.stdout.flush()
-
-    def _given(self, answer: Answer) -> str:
-        self._counts[answer.outcome] += 1
-        self._counts["no"] += answer.counts_as_rejected
-        return answer.line()
 
     def _unreadable(self, number: int, error: Unreadable) -> str:
         self._counts["unreadable"] += 1
@@ -153,7 +196,7 @@ class _Output:
         return to_json(answer).decode()
 
 
-def _patiently(clerk: Clerk, commands: Sequence[Command], stopped: Callable[[], bool]) -> list[Answer]:
+def _patiently(clerk: Clerk, commands: Sequence[Command], stopped: Stopped) -> list[Answer]:
     """Decide a batch, waiting out a database that is away for a while; deciding again is safe."""
     for pause in PAUSES:
         try:
@@ -169,7 +212,7 @@ def _patiently(clerk: Clerk, commands: Sequence[Command], stopped: Callable[[], 
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
+def _stopping() -> Iterator[Stopped]:
     """Ctrl-C and SIGTERM end the work at the next batch; a second one at once."""
     asked = False
 
@@ -205,10 +248,10 @@ def _progress(sources: list[int]) -> Iterator[Tick]:
 
 def _summarise(counts: Counter[str], started: float, prefix: str) -> None:
     seconds = time.monotonic() - started
-    total = sum(counts[outcome] for outcome in ("accepted", "rejected", "duplicate", "unreadable"))
+    outcomes = ["accepted", "rejected", "duplicate", "unreadable"] + ["published"] * ("published" in counts)
+    total = sum(counts[outcome] for outcome in outcomes)
     print(
-        f"seatline: {prefix}{total:,} lines in {seconds:.1f} s ({total / max(seconds, 0.001):,.0f}/s):"
-        f" {counts['accepted']:,} accepted, {counts['rejected']:,} rejected,"
-        f" {counts['duplicate']:,} duplicate, {counts['unreadable']:,} unreadable",
+        f"seatline: {prefix}{total:,} lines in {seconds:.1f} s ({total / max(seconds, 0.001):,.0f}/s): "
+        + ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in outcomes),
         file=sys.stderr,
     )

@@ -122,7 +122,7 @@ class Cluster:
                 f"the brokers that SEATLINE_KAFKA names ({self._servers}) don't answer in time ({_line(error)}):"
                 " do they run, and does SEATLINE_KAFKA_SECURITY_PROTOCOL fit?"
             ) from error
-        except (KafkaError, OSError) as error:
+        except KafkaError as error:
             raise KafkaAway(f"the brokers that SEATLINE_KAFKA names ({self._servers}) fail: {_line(error)}") from error
 
     @contextmanager

@@ -1,5 +1,6 @@
-"""Header names that are not UTF-8: the library would never get past such a record; we read and pass on."""
+"""Records as strange as Kafka allows: header names that are not UTF-8, at which the library would stop for ever."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kafka.record.default_records import DefaultRecordBatch  # type: ignore[import-untyped]
@@ -21,7 +22,7 @@ class HeaderName(str):
 
 class _Slice(bytes):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return HeaderName(self)
+        return HeaderName(bytes(self))
 
 
 class _Records(bytes):
@@ -30,6 +31,18 @@ class _Records(bytes):
     def __getitem__(self, index: Any) -> Any:
         part = super().__getitem__(index)
         return _Slice(part) if isinstance(index, slice) else part
+
+
+def as_sent(
+    key: bytes | None, value: bytes | None, names: Sequence[bytes], values: Sequence[bytes | None]
+) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    """A record's key, value and headers as the library lets us send them: it knows no header without a value, and no
+    record with neither key nor value; both get an empty one.
+    """
+    headers: list[tuple[str, bytes]] = [
+        (HeaderName(name), header or b"") for name, header in zip(names, values, strict=True)
+    ]
+    return key, b"" if key is None and value is None else value, headers
 
 
 def _read_any_name(batch: Any) -> Any:

@@ -26,7 +26,7 @@ from adapters.clerk import Clerk
 from adapters.cloudevents import Unreadable, parse_record
 from adapters.kafka import KafkaAway
 from adapters.kafka.cluster import PATIENCE_MS, Cluster
-from adapters.kafka.header_names import HeaderName, read_any_name
+from adapters.kafka.header_names import as_sent, read_any_name
 from adapters.kafka.sending import Outgoing, Sending
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import DeadLetter, EventLog, Fenced, Intake, Share
@@ -305,16 +305,10 @@ class CommandsWorker:
             claim.next, claim.noted = share.becomes, share.answered
 
     def _outgoing(self, letter: DeadLetter) -> Outgoing:
-        headers = [
-            # The library sends no header without a value, and no record with neither key nor value.
-            *zip(map(HeaderName, letter.header_names), [value or b"" for value in letter.header_values], strict=True),
-            ("reason", letter.reason.encode(errors="replace")),
-            ("topic", letter.topic.encode()),
-            ("partition", str(letter.partition).encode()),
-            ("offset", str(letter.offset).encode()),
-        ]
-        value = b"" if letter.key is None and letter.value is None else letter.value
-        return Outgoing(self._cluster.topics.dead_letters, letter.key, value, headers)
+        key, value, headers = as_sent(letter.key, letter.value, letter.header_names, letter.header_values)
+        about = {"reason": letter.reason, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
+        headers += [(name, str(said).encode(errors="replace")) for name, said in about.items()]
+        return Outgoing(self._cluster.topics.dead_letters, key, value, headers)
 
     # Answering
 
