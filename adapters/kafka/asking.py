@@ -72,6 +72,10 @@ def publish(producer: Any, topic: str, records: Sequence[tuple[bytes | None, byt
 
 
 def _key(line: bytes) -> bytes:
+    """What keeps a subscription's commands in order, said or not."""
     command = json.loads(line)
-    subject = command.get("subject")
-    return (subject if isinstance(subject, str) and subject else str(command["id"])).encode()
+    data = command.get("data")
+    for said in (command.get("subject"), data.get("subscription_id") if isinstance(data, dict) else None):
+        if said and isinstance(said, str):
+            return said.encode()
+    return str(command["id"]).encode()

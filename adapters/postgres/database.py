@@ -21,8 +21,14 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-RELIED_ON: LiteralString = "SET default_transaction_isolation TO 'read committed'; SET datestyle TO 'ISO'"
-"""What our statements rely on, whatever an operator has made the default of a database or a role."""
+RELIED_ON: LiteralString = (
+    "SET default_transaction_isolation TO 'read committed'; SET datestyle TO 'ISO';"
+    " SET idle_in_transaction_session_timeout TO '20s'"
+)
+"""What our statements rely on, whatever an operator has made the default of a database or a role.
+
+A process that stands still in the middle of a transaction would keep all others from writing.
+"""
 AWAY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,

@@ -138,32 +138,25 @@ class Session:
 
         Raises Conflict, and Fenced if it comes from a partition that is no longer its writer's.
         """
-        if batch.intake is None:
-            return self._append(batch)
+        if batch.intake is None or not batch.intake.dead_letters:
+            # One statement, so that a client that stands still never holds the lock.
+            return self._write(batch)
         with self._connection.transaction():
-            self._take_in(batch.intake)
-            return self._append(batch) if batch.command_ids else 0
-
-    def _take_in(self, intake: Intake) -> None:
-        columns = [list(column) for column in zip(*intake.shares, strict=True)]
-        try:
-            self._rows("SELECT seatline.move_inbox(%s, %s, %s, %s, %s, %s)", intake.topic, *columns)
-        except psycopg.DatabaseError as error:
-            if error.sqlstate == "SL001":
-                raise Fenced(str(error.diag.message_primary)) from error
-            raise
-        if intake.dead_letters:
+            head = self._write(batch)
             with self._connection.cursor() as cursor:
                 cursor.executemany(
                     'INSERT INTO seatline.dead_letters (topic, partition, "offset", key, value, header_names,'
                     " header_values, reason) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    intake.dead_letters,
+                    batch.intake.dead_letters,
                 )
+        return head
 
-    def _append(self, batch: Batch) -> int:
-        try:
-            rows = self._rows(
-                f"SELECT seatline.append({', '.join(['%b'] * 14)})",
+    def _write(self, batch: Batch) -> int:
+        intake, parameters = batch.intake, []
+        query = "SELECT 0"
+        if batch.command_ids:
+            query = f"SELECT seatline.append({_places(14)})"
+            parameters += [
                 list(batch.reads.keys()),
                 list(batch.reads.values()),
                 batch.command_ids,
@@ -178,15 +171,28 @@ class Session:
                 batch.subjects,
                 list(batch.due.keys()),
                 list(batch.due.values()),
-            )
+            ]
+        if intake:
+            # What stands in FROM is called first.
+            query += f" FROM seatline.move_inbox({_places(6)})"
+            parameters += [intake.topic, *(list(column) for column in zip(*intake.shares, strict=True))]
+        try:
+            return int(self._rows(query, *parameters)[0][0])
         except (psycopg.errors.UniqueViolation, psycopg.errors.SerializationFailure) as error:
             raise Conflict(" ".join(str(error).split())) from error
-        return int(rows[0][0])
+        except psycopg.DatabaseError as error:
+            if error.sqlstate == "SL001":
+                raise Fenced(str(error.diag.message_primary)) from error
+            raise
 
     def _rows(self, query: str, *parameters: object) -> list[TupleRow]:
         with self._connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(query.encode(), parameters, prepare=True, binary=True)
             return cursor.fetchall()
+
+
+def _places(count: int) -> str:
+    return ", ".join(["%b"] * count)
 
 
 class EventLog(PostgresApplicationRecorder):
