@@ -19,10 +19,10 @@ from adapters.postgres.views import create_views
 for helper in ("tests.office", "tests.domain.given"):
     pytest.register_assert_rewrite(helper)
 
+from scripts.torments.postoffice import PostOffice, a_post_office  # noqa: E402
+from scripts.torments.wire import Wire, a_wire  # noqa: E402
 from tests.broker import delete_topics, shared_broker, stop_shared_broker  # noqa: E402
 from tests.office import Office, an_office  # noqa: E402
-from tests.postoffice import PostOffice, a_post_office  # noqa: E402
-from tests.wire import Wire, a_wire  # noqa: E402
 
 HOME = pytest.StashKey[Path]()
 TEMPLATE_LOCK = 7328042

@@ -23,9 +23,9 @@ import pytest
 from adapters.cli import main
 from adapters.embedded import temporary_home
 from domain.order import OrderPlaced
+from scripts.torments.postoffice import HANG_UP, KEEP_WAITING, PostOffice
+from scripts.torments.wire import Wire
 from tests.office import BASE, SUB, Office, service, until
-from tests.postoffice import HANG_UP, KEEP_WAITING, PostOffice
-from tests.wire import Wire
 
 PROGRAM = Path(sys.executable).with_name("seatline")
 WHEN = datetime(2025, 3, 3, 9, 15, tzinfo=UTC)

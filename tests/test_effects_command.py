@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from domain.order import OrderFulfilled
+from scripts.torments.postoffice import HANG_UP, PostOffice
+from scripts.torments.provisioner import Provisioning, a_provisioning_system
 from tests.office import Office, until
-from tests.postoffice import HANG_UP, PostOffice
-from tests.provisioner import Provisioning, a_provisioning_system
 from tests.test_command_line import Seatline
 
 

@@ -23,8 +23,8 @@ from adapters.postgres.database import DatabaseAway, connected, prepare
 from adapters.postgres.views import advance, create_views, live_tables
 from domain.commands import Command
 from domain.order_number import BLOCK, check_digit
+from scripts.torments.wire import Wire
 from tests.office import BASE, Office, Reply, an_office, chosen, service, until
-from tests.wire import Wire
 
 STORING = b',"events":['
 """Bytes that go to the database only in the statement that stores a batch."""

@@ -12,8 +12,8 @@ from adapters.cloudevents import parse
 from adapters.counter import Closed, Counter
 from adapters.postgres.database import DatabaseAway
 from domain.commands import Command
+from scripts.torments.wire import Wire
 from tests.office import BASE, Office, an_office, service, until
-from tests.wire import Wire
 
 CALLERS = 8
 

@@ -9,8 +9,8 @@ import pytest
 from psycopg import sql
 
 from adapters.postgres.database import DatabaseAway, connected
+from scripts.torments.wire import Wire
 from tests.office import Office, Reply, an_office, until
-from tests.wire import Wire
 
 DEFAULTS = [
     ("default_transaction_isolation", "serializable"),

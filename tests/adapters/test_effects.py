@@ -12,9 +12,9 @@ import pytest
 from adapters.mail import SmtpMailer
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.effects import EffectWorker
+from scripts.torments.postoffice import HANG_UP, KEEP_WAITING, PostOffice
+from scripts.torments.wire import Wire
 from tests.office import Office, an_office, until
-from tests.postoffice import HANG_UP, KEEP_WAITING, PostOffice
-from tests.wire import Wire
 
 
 class Noted(NamedTuple):

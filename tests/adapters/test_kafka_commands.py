@@ -23,9 +23,9 @@ from adapters.kafka.header_names import HeaderName
 from adapters.kafka.inbox import CommandsWorker, TopicRecreated
 from adapters.postgres.database import DatabaseAway
 from adapters.settings import Settings
+from scripts.torments.wire import Wire
 from tests.broker import a_cluster
 from tests.office import BASE, Office, Reply, an_office, service, until
-from tests.wire import Wire
 
 pytestmark = pytest.mark.kafka
 

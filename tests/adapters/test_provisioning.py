@@ -17,9 +17,9 @@ from adapters.postgres.readers import LogSource, activation_worker, decide, even
 from adapters.provisioning import Provisioner
 from consumers.activation import NAME, Activation
 from domain.order import OrderFulfilled
+from scripts.torments.provisioner import HANG_UP, KEEP_WAITING, Provisioning, a_provisioning_system
+from scripts.torments.wire import Wire
 from tests.office import Office, an_office
-from tests.provisioner import HANG_UP, KEEP_WAITING, Provisioning, a_provisioning_system
-from tests.wire import Wire
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.readers import LogSource, activation_worker
 from domain.order import OrderFulfilled, OrderPaid
+from scripts.torments.wire import Wire
 from tests.office import OPENING, Office, an_office
-from tests.wire import Wire
 
 
 def paid(office: Office, *subscriptions: str) -> list[str]:

@@ -11,9 +11,9 @@ from adapters.postgres.database import DatabaseAway
 from domain.desk import replay
 from domain.kernel import ROME
 from domain.subscription_events import ExpiryReminderDue, ServiceExpired
+from scripts.torments.wire import Wire
 from tests.office import BASE, Office, an_office, service
 from tests.story import told
-from tests.wire import Wire
 
 
 def reminders(office: Office, sub: str = "SUB-1") -> list[int]:
