@@ -33,6 +33,7 @@ AWAY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
     persistence.OperationalError,
     persistence.InterfaceError,
 )
