@@ -25,6 +25,12 @@ ATTENTION = """
     FROM seatline.effects
     WHERE state = 'failed' OR (state = 'planned' AND error IS NOT NULL) ORDER BY changed_at LIMIT 50
 """
+INBOX = """
+    SELECT topic, partition, next_offset, answered_offset, moved_at FROM seatline.inbox ORDER BY topic, partition
+"""
+DEAD_LETTERS = """
+    SELECT count(*) AS open, min(changed_at) AS since FROM seatline.dead_letters WHERE state = 'open'
+"""
 PAYMENTS = """
     SELECT state, count(*) AS payments, sum(unallocated + refundable) AS at_hand
     FROM panel.payments WHERE state IN ('orphan', 'surplus', 'late') GROUP BY state ORDER BY state
@@ -36,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = {
             "events": wired.log.head(),
             "readers": _rows(wired, READERS),
+            "inbox": _rows(wired, INBOX),
+            "dead_letters": _rows(wired, DEAD_LETTERS)[0],
             "effects": _rows(wired, EFFECTS),
             "attention": _rows(wired, ATTENTION),
             "payments": _rows(wired, PAYMENTS),
@@ -60,12 +68,20 @@ def _print(found: dict[str, Any]) -> None:
         behind = Text(f"{row['events_behind']:,}", style="yellow" if row["events_behind"] else "green")
         readers.add_row(row["reader"], f"{row['position']:,}", behind, cell(row["moved_at"]))
     out.print(readers)
+    if found["inbox"]:
+        right = ("partition", "decided to", "answered to")
+        inbox = table("\nCommands from Kafka", "topic", *right, "moved", right=right)
+        for row in found["inbox"]:
+            offsets = (f"{row['next_offset']:,}", f"{row['answered_offset']:,}")
+            inbox.add_row(row["topic"], str(row["partition"]), *offsets, cell(row["moved_at"]))
+        out.print(inbox)
     effects = table("\nEffects", "worker", "state", "how many", "in doubt", "first due", right=("how many", "in doubt"))
     for row in found["effects"]:
         due = cell(row["first_due"]) if row["state"] == "planned" else ""
         effects.add_row(row["worker"], row["state"], f"{row['effects']:,}", f"{row['in_doubt']:,}", due)
     out.print(effects)
-    if found["attention"] or found["payments"]:
+    letters = found["dead_letters"]
+    if found["attention"] or found["payments"] or letters["open"]:
         waiting = table("\nWaiting for a person, or for the other side", "what", "state", "why")
         for row in found["attention"]:
             doubt = ", in doubt" if row["in_doubt"] else ""
@@ -73,6 +89,9 @@ def _print(found: dict[str, Any]) -> None:
         for row in found["payments"]:
             payments = "1 payment" if row["payments"] == 1 else f"{row['payments']:,} payments"
             waiting.add_row(payments, row["state"], f"{cell(row['at_hand'])} to match or refund")
+        if letters["open"]:
+            many = "1 dead letter" if letters["open"] == 1 else f"{letters['open']:,} dead letters"
+            waiting.add_row(many, f"since {cell(letters['since'])}", "could not be read: seatline dead-letters list")
         out.print(waiting)
         if found["attention"]:
             out.print("\nseatline effects list shows all of these effects; effects retry or skip decides.")
