@@ -67,8 +67,6 @@ class Cluster:
             there = {
                 topic["name"]: topic for topic in admin.describe_topics(list(self.topics)) if not topic["error_code"]
             }
-            if missing := [name for name in self.topics if name not in there]:
-                self._create(admin, missing)
             for name, topic in there.items():
                 self._verify_partitions(name, len(topic["partitions"]))
             resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there]
@@ -76,6 +74,8 @@ class Cluster:
                 described = admin.describe_configs(resources, config_filter="all")
                 for name, config in next(iter(described.values())).items():
                     _verify_cleanup(name, config["cleanup.policy"]["value"])
+            if missing := [name for name in self.topics if name not in there]:
+                self._create(admin, missing)
         self._topics_fit = True
 
     def producer(self) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.cloudevents import LARGEST, Unreadable, parse
+from adapters.cloudevents import LARGEST, Unreadable, parse, parse_record
 from adapters.postgres.mapper import decode_state, encode, encode_envelope
 from domain.cart import CartOpened, EntryPoint
 from domain.commands import Command
@@ -461,3 +462,87 @@ def test_any_envelope_is_read_or_unreadable(changes: dict[str, Any]) -> None:
 )
 def test_any_data_is_taken_or_rejected(type_: str, data: dict[str, Any]) -> None:
     check_readable_or_unreadable(line(type=f"seatline.command.{type_}.v1", data=data))
+
+
+# In a Kafka record
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+VALUE = json.dumps(DATA).encode()
+
+
+def in_headers(**changes: str | bytes | None) -> list[tuple[str, bytes | None]]:
+    """The usual attributes in binary mode with some changed; None leaves one out."""
+    said = {name: value for name, value in (ENVELOPE | changes).items() if name != "data" and value is not None}
+    return [(f"ce_{name}", value if isinstance(value, bytes) else str(value).encode()) for name, value in said.items()]
+
+
+def test_binary_mode_says_the_same_as_structured_mode() -> None:
+    assert parse_record(VALUE, in_headers()) == parse_record(line(), []) == parse(line())
+    assert parse_record(VALUE, in_headers(actor=None)).actor == "/tests"
+    reordered = b'{ "quantity" : 3, "subscription_id": "SUB-1" }'
+    assert parse_record(reordered, in_headers()).fingerprint == parse(line()).fingerprint
+
+
+def test_other_headers_are_ignored_in_both_modes() -> None:
+    others: list[tuple[str, bytes | None]] = [("ce_shade", b"\xff"), ("id", b"c9"), ("x", None), ("x", b"\x00")]
+    assert parse_record(VALUE, in_headers() + others) == parse(line())
+    assert parse_record(line(), [*others, ("ce_id", b"c9"), ("ce_id", b"\xff")]) == parse(line())
+
+
+@pytest.mark.parametrize("header", ["traceparent", "ce_traceparent"])
+def test_the_trace_comes_with_either_header(header: str) -> None:
+    assert parse_record(VALUE, [*in_headers(), (header, TRACE.encode())]).traceparent == TRACE
+    assert parse_record(VALUE, [*in_headers(), (header, b"nonsense")]).traceparent is None
+
+
+def test_the_trace_of_a_structured_command_may_stand_beside_it() -> None:
+    other = TRACE.replace("4", "5")
+    assert parse_record(line(), [("traceparent", TRACE.encode())]).traceparent == TRACE
+    assert parse_record(line(traceparent=other), [("traceparent", TRACE.encode())]).traceparent == other
+    assert parse_record(line(), [("traceparent", b"\xff")]).traceparent is None
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "why"),
+    [
+        (None, in_headers(), "without a value"),
+        (None, [], "without a value"),
+        (b"", in_headers(), "not JSON"),
+        (b"\xff", in_headers(), "not UTF-8"),
+        (b'{"a":1,"a":2}', in_headers(), "stands twice"),
+        (b"NaN", in_headers(), "NaN"),
+        (b"[" * 5_000 + b"]" * 5_000, in_headers(), "nested too deeply"),
+        (b" " * (LARGEST - 10) + b"1", in_headers(), "longer than"),
+        (VALUE, in_headers(specversion="0.3"), "specversion"),
+        (VALUE, in_headers(id=None), "id is not a text"),
+        (VALUE, in_headers(id=""), "id is not a text"),
+        (VALUE, in_headers(id=b"\xff"), "ce_id is not UTF-8"),
+        (VALUE, in_headers(id="a\x1bb"), "control character"),
+        (VALUE, in_headers(time="yesterday"), "time is not"),
+        (VALUE, [*in_headers(), ("ce_id", b"c1")], "ce_id stands twice"),
+        (VALUE, [], "specversion"),
+    ],
+)
+def test_K3_a_record_that_cannot_be_read_says_why(
+    value: bytes | None, headers: list[tuple[str, bytes | None]], why: str
+) -> None:
+    with pytest.raises(Unreadable, match=why):
+        parse_record(value, headers)
+
+
+def test_data_that_is_no_object_is_refused_and_not_unreadable() -> None:
+    for value in (b"1", b"null", b"[]", b'"x"'):
+        assert isinstance(parse_record(value, in_headers()).data, Refusal)
+
+
+@given(
+    value=st.none() | st.binary() | st.just(VALUE) | st.just(line()),
+    headers=st.lists(st.tuples(st.text() | st.sampled_from(["ce_id", "ce_specversion"]), st.none() | st.binary())),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_record_holds_it_is_a_command_or_unreadable(
+    value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    for more in ([], in_headers()):
+        with suppress(Unreadable):
+            parse_record(value, headers + more)
