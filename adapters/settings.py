@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     """Of each topic; unset: those that are there are taken as they are, and new ones get six."""
     kafka_replication: Annotated[int, Field(ge=1, le=10)] | None = None
     """Copies of each topic that we create; unset: three, or as many as there are brokers."""
+    events_from: Literal["log", "kafka"] = "log"
+    """Where email and activation read."""
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Where `run` answers /healthz, /readyz and /metrics; unset: nowhere."""
     provisioning_url: AnyHttpUrl | None = None
     """Where activations are asked for; unset: they happen in the engine alone."""
     provisioning_token: Secret[Annotated[str, Field(pattern=r"^[!-~]+$")]] | None = None
@@ -100,6 +104,8 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError(_one_line(error, PREFIX)) from None
+    if settings.events_from == "kafka" and not settings.kafka:
+        raise SettingsError("SEATLINE_EVENTS_FROM is kafka, but SEATLINE_KAFKA names no brokers")
     _check_database_url(settings.database_url)
     _check_smtp_url(settings.smtp_url)
     return settings

@@ -15,7 +15,7 @@ from adapters.mail import MaildirMailer, SmtpMailer
 from adapters.postgres.database import Datastore, connected, naming_outages, prepare
 from adapters.postgres.effects import EffectWorker, EngineActivation
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import LogSource, activation_worker, calendar_worker, decide, event_by_id
+from adapters.postgres.readers import EventSource, LogSource, activation_worker, calendar_worker, decide, event_by_id
 from adapters.postgres.views import ViewWorker, create_views
 from adapters.settings import Settings, SettingsError, Shopfront, load_shopfront
 from adapters.workers import Worker
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # takes a fifth of a second, which only those who speak to Ka
     from adapters.kafka.cluster import Cluster
 
 WORKERS = ("projections", "activation", "email", "calendar")
-NEED_KAFKA = ("commands",)
+NEED_KAFKA = ("commands", "publisher")
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,23 @@ class Engine:
             case "email":
                 mailer = self._mailer()
                 email = Email(self.books, mailer.send, self.shopfront.prices, self.shopfront.seller)
-                return EffectWorker(self.log, LogSource(self.log, name), email)
+                return EffectWorker(self.log, self._source(name), email)
+            case "publisher":
+                from adapters.kafka.publisher import Publisher
+
+                return Publisher(self.log, self.cluster)
             case _:
                 raise SettingsError(f"{name}: this version has no such worker; there are {', '.join(WORKERS)}")
 
+    def _source(self, reader: str) -> EventSource:
+        if self.settings.events_from == "log":
+            return LogSource(self.log, reader)
+        from adapters.kafka.events import KafkaSource
+
+        return KafkaSource(self.log, self.cluster, reader)
+
     def _activation(self) -> Worker:
-        source, clerk, provision = LogSource(self.log, activation.NAME), self.clerk(), self._provision()
+        source, clerk, provision = self._source(activation.NAME), self.clerk(), self._provision()
         consumer = Activation(self.books, partial(event_by_id, self.log), provision, partial(decide, clerk))
         effects = EffectWorker(self.log, source, consumer, repeatable=True)
         return effects if provision else EngineActivation(activation_worker(source, clerk), effects)

@@ -3,7 +3,9 @@
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -14,7 +16,7 @@ from adapters.postgres.log import EventLog
 
 POLL = 1.0
 """Seconds after which a worker looks for news even if nobody told it of any."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds before a worker tries again after an error."""
 GRACE = 6.0
 """Seconds that all workers together get to finish what they are at; what is cut off is found again."""
@@ -30,6 +32,28 @@ class Worker(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Pulse:
+    """How a worker is doing, for whoever watches it."""
+
+    worker: Worker
+    steps: int = 0
+    outages: int = 0
+    failures: int = 0
+    began: float = field(default_factory=time.monotonic)
+    """When its last step began, by the monotonic clock."""
+    is_well: bool = False
+    """Whether its last step went well."""
+    is_alive: bool = True
+
+
+Watch = Callable[[Sequence[Pulse], EventLog], AbstractContextManager[None]]
+
+
+def nobody_watches(pulses: Sequence[Pulse], events: EventLog) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def drain(workers: Sequence[Worker], stop: threading.Event) -> None:
     """Let every worker step until none finds anything to do; what is not yet due is left."""
     busy = True
@@ -43,17 +67,23 @@ def drain(workers: Sequence[Worker], stop: threading.Event) -> None:
             _close(worker)
 
 
-def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event) -> None:
+def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event, watch: Watch = nobody_watches) -> None:
     """Run each worker in a thread until told to stop; an error is waited out, and no worker stops another."""
+    pulses = [Pulse(worker) for worker in workers]
+    with watch(pulses, events):
+        _run(pulses, events, stop)
+
+
+def _run(pulses: Sequence[Pulse], events: EventLog, stop: threading.Event) -> None:
     news = threading.Condition()
     threads = [
-        threading.Thread(target=_run_one, args=(worker, news, stop), name=worker.name, daemon=True)
-        for worker in workers
+        threading.Thread(target=_run_one, args=(pulse, news, stop), name=pulse.worker.name, daemon=True)
+        for pulse in pulses
     ]
     threads.append(threading.Thread(target=_listen, args=(events, news, stop), name="listen", daemon=True))
     for thread in threads:
         thread.start()
-    log.info("workers.started", workers=[worker.name for worker in workers])
+    log.info("workers.started", workers=[pulse.worker.name for pulse in pulses])
     stop.wait()
     with news:
         news.notify_all()
@@ -63,15 +93,21 @@ def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event) -> N
     log.info("workers.stopped", unfinished=[thread.name for thread in threads if thread.is_alive()])
 
 
-def _run_one(worker: Worker, news: threading.Condition, stop: threading.Event) -> None:
-    pause = FIRST_PAUSE
+def _run_one(pulse: Pulse, news: threading.Condition, stop: threading.Event) -> None:
+    worker, pause = pulse.worker, FIRST_PAUSE
     while not stop.is_set():
+        pulse.steps += 1
+        pulse.began = time.monotonic()
         try:
             busy = worker.step()
-            pause = FIRST_PAUSE
+            pulse.is_well, pause = True, FIRST_PAUSE
         except (DatabaseAway, KafkaAway) as error:
+            pulse.is_well = False
+            pulse.outages += 1
             log.warning("worker.waits", worker=worker.name, reason=str(error), seconds=round(pause, 1))
         except Exception:
+            pulse.is_well = False
+            pulse.failures += 1
             log.exception("worker.failed", worker=worker.name, seconds=round(pause, 1))
         else:
             if not busy and not getattr(worker, "waits_itself", False):
@@ -80,6 +116,7 @@ def _run_one(worker: Worker, news: threading.Condition, stop: threading.Event) -
             continue
         stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries, guards nothing
         pause = min(pause * 2, LONGEST_PAUSE)
+    pulse.is_alive = False
     _close(worker)
 
 

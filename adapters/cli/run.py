@@ -4,12 +4,13 @@ import argparse
 import gc
 import signal
 import threading
+from functools import partial
 
 from adapters.cli import DONE, Complaint
 from adapters.logs import configure_logs
 from adapters.settings import load_settings
 from adapters.wiring import NEED_KAFKA, WORKERS, engine
-from adapters.workers import drain
+from adapters.workers import Watch, drain, nobody_watches
 from adapters.workers import run as run_workers
 
 
@@ -30,8 +31,16 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.drain:
             drain(workers, stop)
         else:
-            run_workers(workers, wired.log, stop)
+            run_workers(workers, wired.log, stop, _watch(settings.metrics_port))
     return DONE
+
+
+def _watch(port: int | None) -> Watch:
+    if port is None:
+        return nobody_watches
+    from adapters.telemetry import telling
+
+    return partial(telling, port)
 
 
 def _look_for_garbage_rarely() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ PATIENCE_MS = 5_000
 DELIVERY_MS = 10_000
 """After which a record that was not acknowledged is given up, with the producer that can't be trusted any more."""
 DEAD_LETTERS_ARE_KEPT_MS = 365 * 24 * 3600 * 1000
+DEAD_LETTER_BYTES = 16 * 1024 * 1024
+"""Of a whole record: whoever compresses gets more into the commands' topic than its own limit says."""
 DEFAULT_PARTITIONS = 6
 MOST_REPLICAS = 3
 REFUSED = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
@@ -58,6 +60,8 @@ class Cluster:
         self._replication = settings.kafka_replication
         self._connection = _connection(settings)
         self._topics_fit = False
+        self.dead_letter_bytes = DEAD_LETTER_BYTES
+        """How much the topic of dead letters takes in one record."""
 
     def ensure_topics(self) -> None:
         """Create the topics that are missing, once; raises SettingsError if those that are there don't fit."""
@@ -69,11 +73,10 @@ class Cluster:
             }
             for name, topic in there.items():
                 self._verify_partitions(name, len(topic["partitions"]))
-            resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in there]
-            if resources:
-                described = admin.describe_configs(resources, config_filter="all")
-                for name, config in next(iter(described.values())).items():
-                    _verify_cleanup(name, config["cleanup.policy"]["value"])
+            for name, config in _configs(admin, there).items():
+                _verify_cleanup(name, config["cleanup.policy"])
+                if name == self.topics.dead_letters:
+                    self.dead_letter_bytes = int(config["max.message.bytes"])
             if missing := [name for name in self.topics if name not in there]:
                 self._create(admin, missing)
         self._topics_fit = True
@@ -86,7 +89,7 @@ class Cluster:
             enable_idempotence=True,
             linger_ms=2,
             batch_size=256 * 1024,
-            max_request_size=4 * 1024 * 1024,
+            max_request_size=2 * DEAD_LETTER_BYTES,
             delivery_timeout_ms=DELIVERY_MS,
             request_timeout_ms=PATIENCE_MS,
             max_block_ms=PATIENCE_MS,
@@ -163,7 +166,7 @@ class Cluster:
             name: {
                 "num_partitions": self._partitions or DEFAULT_PARTITIONS,
                 "replication_factor": replicas,
-                "configs": {"cleanup.policy": "delete"} | self._retention(name),
+                "configs": {"cleanup.policy": "delete"} | self._more(name),
             }
             for name in missing
         }
@@ -178,8 +181,10 @@ class Cluster:
                 )
         admin.wait_for_topics(missing, timeout_ms=PATIENCE_MS)
 
-    def _retention(self, name: str) -> dict[str, str]:
-        return {"retention.ms": str(DEAD_LETTERS_ARE_KEPT_MS)} if name == self.topics.dead_letters else {}
+    def _more(self, name: str) -> dict[str, str]:
+        if name != self.topics.dead_letters:
+            return {}
+        return {"retention.ms": str(DEAD_LETTERS_ARE_KEPT_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
 
     def _verify_partitions(self, name: str, partitions: int) -> None:
         if self._partitions and partitions != self._partitions:
@@ -187,6 +192,15 @@ class Cluster:
                 f"topic {name} has {partitions} partitions, SEATLINE_KAFKA_PARTITIONS says {self._partitions}:"
                 " unset it to take topics as they are, or set it to what is there"
             )
+
+
+def _configs(admin: Any, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+    wanted = {"cleanup.policy": None, "max.message.bytes": None}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, wanted) for name in topics]
+    if not resources:
+        return {}
+    [described] = admin.describe_configs(resources, config_filter="all").values()
+    return {name: {key: said["value"] for key, said in config.items()} for name, config in described.items()}
 
 
 def _verify_cleanup(name: str, policy: str) -> None:

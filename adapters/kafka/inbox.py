@@ -7,7 +7,7 @@ knows of them is a courtesy to those who look at the group's lag.
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +20,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from psycopg.rows import tuple_row
 
 from adapters.clerk import Clerk
@@ -30,6 +31,7 @@ from adapters.kafka.header_names import as_sent, read_any_name
 from adapters.kafka.sending import Outgoing, Sending
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import DeadLetter, EventLog, Fenced, Intake, Share
+from adapters.telemetry import histogram
 from domain.commands import Command
 
 log = structlog.get_logger()
@@ -43,6 +45,8 @@ LOOK = 1.0
 """Seconds between two questions to silent brokers whether they are there and have nothing: a poll wouldn't say."""
 TELL = 1.0
 """Seconds between two notes to Kafka about how far we are."""
+ROOM = 1_024
+"""Bytes that Kafka adds to a record, at most; one that its topic wouldn't take is kept in the database alone."""
 REST = (0.5, 1.5)
 """Seconds before a partition that somebody else took is claimed again, so that two don't keep taking it in turns."""
 
@@ -112,6 +116,7 @@ class CommandsWorker:
         self.behind: dict[int, int] = {}
         """By partition, how many records are there that we haven't dealt with."""
         self.outcomes: Counter[str] = Counter()
+        self.batch_sizes: Counter[int] = Counter()
 
     def step(self) -> bool:
         """Decide what has arrived, after a short wait for it; says whether there was any, or answers are under way."""
@@ -133,6 +138,17 @@ class CommandsWorker:
             self._told = 0.0
             self._note_answered()
         self._leave()
+
+    def figures(self) -> Iterator[Metric]:
+        commands = CounterMetricFamily("seatline_commands", "Commands answered, and unreadable.", labels=["outcome"])
+        for outcome, count in dict(self.outcomes).items():
+            commands.add_metric([outcome], count)
+        behind = GaugeMetricFamily("seatline_commands_lag", "Records not yet decided.", labels=["partition"])
+        for partition, count in dict(self.behind).items():
+            behind.add_metric([str(partition)], count)
+        yield from (commands, behind)
+        yield histogram("seatline_batch_size", "Records in a transaction.", dict(self.batch_sizes))
+        yield CounterMetricFamily("seatline_conflicts", "Batches decided again.", value=self._clerk.conflicts)
 
     # Partitions
 
@@ -273,6 +289,7 @@ class CommandsWorker:
         shares = self._shares()
         if fresh or letters:
             now = self._clerk.handle(fresh, Intake(self._topic, shares, letters))
+            self.batch_sizes[len(fresh) + len(letters)] += 1
             self.outcomes.update([answer.outcome for answer in now])
             self.outcomes["unreadable"] += len(letters)
             answers += now
@@ -308,6 +325,10 @@ class CommandsWorker:
         key, value, headers = as_sent(letter.key, letter.value, letter.header_names, letter.header_values)
         about = {"reason": letter.reason, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
         headers += [(name, str(said).encode(errors="replace")) for name, said in about.items()]
+        size = len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(said) + 8 for name, said in headers)
+        if size > self._cluster.dead_letter_bytes - ROOM:
+            log.error("dead_letter.too_large", partition=letter.partition, offset=letter.offset, bytes=size)
+            key, value, headers = None, b"", [(name, str(said).encode()) for name, said in about.items()]
         return Outgoing(self._cluster.topics.dead_letters, key, value, headers)
 
     # Answering

@@ -60,6 +60,8 @@ class Datastore(PostgresDatastore):
             open=False,
             configure=self.after_connect_func(),
             timeout=PATIENCE,
+            # Tries beyond that have ever longer pauses, and while one is under way no other begins.
+            reconnect_timeout=PATIENCE,
         )
 
     def after_connect_func(self) -> Callable[[Connection[Any]], None]:

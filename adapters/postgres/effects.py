@@ -1,7 +1,6 @@
 """The ledger of effects: planned with the reader's position, done once, and never forgotten."""
 
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from psycopg.rows import class_row, tuple_row
 
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import CommandingReader, EventSource
+from adapters.postgres.readers import CommandingReader, EventSource, only_one
 from consumers.effects import Effect, EffectConsumer, InDoubt, NoLongerNeeded, Postponed, Refused
 
 log = structlog.get_logger()
@@ -44,11 +43,20 @@ class EffectWorker:
         self._consumer = consumer
         self._repeatable = repeatable
         self._clock = clock
-        self._lock = zlib.crc32(f"seatline effects {consumer.name}".encode())
 
     def step(self) -> bool:
-        planned = self._plan()
+        try:
+            planned = self._plan()
+        except DatabaseAway:
+            raise
+        except Exception:
+            # What is planned doesn't wait for the source.
+            self.perform()
+            raise
         return self.perform() or planned
+
+    def close(self) -> None:
+        self._source.close()
 
     def _plan(self) -> bool:
         with self._source.page() as (connection, events):
@@ -57,18 +65,15 @@ class EffectWorker:
 
     def perform(self) -> bool:
         """Do for about a second what is planned and due; says whether there was any."""
-        with self._log.connection() as connection:
-            if not _one(connection, "SELECT pg_try_advisory_lock(%s)", self._lock):
+        with self._log.connection() as connection, only_one(connection, f"seatline effects {self.name}") as us:
+            if not us:
                 return False
-            try:
-                # Whoever was at it before has gone without a word.
-                self._mark_interrupted(connection)
-                busy, until = False, time.monotonic() + TURN
-                while time.monotonic() < until and self._perform_next(connection):
-                    busy = True
-                return busy
-            finally:
-                connection.execute("SELECT pg_advisory_unlock(%s)", (self._lock,))
+            # Whoever was at it before has gone without a word.
+            self._mark_interrupted(connection)
+            busy, until = False, time.monotonic() + TURN
+            while time.monotonic() < until and self._perform_next(connection):
+                busy = True
+            return busy
 
     def _insert(self, connection: Connection[Any], effects: Sequence[Effect]) -> None:
         with connection.cursor() as cursor:
@@ -171,6 +176,9 @@ class EngineActivation:
     def step(self) -> bool:
         fulfilled = self._news.step()
         return self._planned.perform() or fulfilled
+
+    def close(self) -> None:
+        self._news.close()
 
 
 def _one(connection: Connection[Any], query: str, *parameters: object) -> Any:

@@ -44,6 +44,17 @@ class Kept(NamedTuple):
     position: int
 
 
+class StoredEvent(NamedTuple):
+    """A row of the log."""
+
+    stream: str
+    version: int
+    topic: str
+    state: bytes
+    subject: str
+    position: int
+
+
 class Share(NamedTuple):
     """How far a batch takes one partition of the commands' topic."""
 
@@ -222,6 +233,12 @@ class EventLog(PostgresApplicationRecorder):
     def page(self, after: int, limit: int) -> list[Recorded]:
         """The next events by position; none is ever skipped, because positions are commit order."""
         return self._recorded(PAGE, after, limit)
+
+    def stored_page(self, after: int, limit: int) -> list[StoredEvent]:
+        """The same events as their bytes, for whoever passes them on."""
+        with self.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(PAGE.encode(), (after, limit), prepare=True, binary=True)
+            return list(map(StoredEvent._make, cursor.fetchall()))
 
     def of_subject(self, subject: str) -> list[Recorded]:
         """Everything that concerns one subscription, or one orphan payment, in order."""

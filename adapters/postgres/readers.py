@@ -1,5 +1,6 @@
 """Readers of events: where they get them, how far each has got, and the workers that answer events with commands."""
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -35,6 +36,36 @@ def move_position(connection: Connection[Any], reader: str, position: int) -> No
     )
 
 
+def read_position(connection: Connection[Any], reader: str) -> int:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT position FROM seatline.positions WHERE reader = %s", (reader,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def reach_position(connection: Connection[Any], reader: str, position: int) -> None:
+    """Note that a reader has got so far; it never goes back, whoever else may have been quicker."""
+    connection.execute(
+        "INSERT INTO seatline.positions AS was (reader, position) VALUES (%s, %s) ON CONFLICT (reader)"
+        " DO UPDATE SET position = excluded.position, moved_at = now() WHERE was.position < excluded.position",
+        (reader, position),
+    )
+
+
+@contextmanager
+def only_one(connection: Connection[Any], what: str) -> Iterator[bool]:
+    """Whether we alone do this until the context ends; others are told no and stand by."""
+    key = zlib.crc32(what.encode())
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
+    if not (row and row[0]):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
 def event_by_id(log: EventLog, id_: str) -> Recorded:
     """The event with this id, which says where it stands."""
     stream, _, version = id_.rpartition("@")
@@ -55,6 +86,8 @@ class EventSource(Protocol):
         """
         ...
 
+    def close(self) -> None: ...
+
 
 class LogSource:
     """A reader's place in the log; of several processes one at a time reads a page."""
@@ -70,6 +103,9 @@ class LogSource:
             yield connection, events
             if events:
                 move_position(connection, self._reader, events[-1].position)
+
+    def close(self) -> None:
+        """Nothing is kept open between two pages."""
 
 
 class CommandingReader:
@@ -88,6 +124,9 @@ class CommandingReader:
             if events:
                 self._react(events)
         return bool(events)
+
+    def close(self) -> None:
+        self._source.close()
 
 
 def activation_worker(source: EventSource, clerk: Clerk) -> CommandingReader:

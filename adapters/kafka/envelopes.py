@@ -1,0 +1,53 @@
+"""Stored events as CloudEvents in binary mode, and back: the envelope in headers, the event's own data as the value."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic_core import from_json, to_json
+
+from adapters.postgres.log import StoredEvent
+from adapters.postgres.mapper import recorded
+from domain.events import BY_TOPIC, public_type
+from domain.kernel import Recorded, event_id
+
+DATA = b',"data":'
+"""Between the envelope and the event in a stored state; inside a JSON string its quotes would be escaped."""
+ATTRIBUTES = {
+    "business_time": "ce_time",
+    "recorded_time": "ce_recordedtime",
+    "actor": "ce_actor",
+    "command_id": "ce_commandid",
+    "correlation_id": "ce_correlationid",
+    "causation_id": "ce_causationid",
+    "price_list": "ce_pricelist",
+    "command_time": "ce_commandtime",
+    "traceparent": "traceparent",
+}
+"""The envelope's members by the header that carries each."""
+PREFIX = public_type("")
+FIXED = [("ce_specversion", b"1.0"), ("ce_source", b"/seatline"), ("content-type", b"application/json")]
+
+
+def headers(event: StoredEvent) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """The data of a stored event, as stored, and the headers that say the rest."""
+    envelope, _, data = event.state.partition(DATA)
+    said = [(ATTRIBUTES[name], value.encode()) for name, value in from_json(envelope + b"}").items()]
+    return data[:-1], [
+        *FIXED,
+        ("ce_id", event_id(event.stream, event.version).encode()),
+        ("ce_type", public_type(event.topic).encode()),
+        ("ce_subject", event.subject.encode()),
+        ("ce_position", str(event.position).encode()),
+        *said,
+    ]
+
+
+def event_in(data: bytes, headers: Sequence[tuple[str, bytes]]) -> Recorded | None:
+    """The event of a record that the publisher made; None if this version doesn't know its type."""
+    said: Mapping[str, str] = {name: value.decode() for name, value in headers}
+    topic = said["ce_type"].removeprefix(PREFIX)
+    if topic not in BY_TOPIC:
+        return None
+    stream, _, version = said["ce_id"].rpartition("@")
+    envelope = {name: said[header] for name, header in ATTRIBUTES.items() if header in said}
+    state = b"%b%b%b}" % (to_json(envelope)[:-1], DATA, data)
+    return recorded(stream, int(version), topic, state, said["ce_subject"], int(said["ce_position"]))
