@@ -13,10 +13,8 @@ from contextlib import ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
 
 from adapters.kafka.cluster import Cluster
 from adapters.kafka.header_names import HeaderName
@@ -25,64 +23,13 @@ from adapters.postgres.database import DatabaseAway
 from adapters.settings import Settings
 from scripts.torments.wire import Wire
 from tests.broker import a_cluster
-from tests.office import BASE, Office, Reply, an_office, service, until
+from tests.office import BASE, Office, an_office, service, until
+from tests.upstream import Headers, Upstream
 
 pytestmark = pytest.mark.kafka
 
 PROGRAM = Path(sys.executable).with_name("seatline")
-Headers = list[tuple[str, bytes]]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-class Upstream:
-    """Whoever publishes commands and reads what comes back."""
-
-    def __init__(self, cluster: Cluster, bootstrap: str) -> None:
-        self.cluster = cluster
-        self.bootstrap = bootstrap
-        self.topics = cluster.topics
-        cluster.ensure_topics()
-
-    def publish(self, *values: bytes | None, headers: Headers | None = None, partition: int | None = None) -> None:
-        producer = self.cluster.producer()
-        key = None if all(values) else b"k"
-        sent = [producer.send(self.topics.commands, value, key, headers, partition) for value in values]
-        for future in sent:
-            future.get(timeout=10)
-        producer.close(timeout=5)
-
-    def publish_in_transaction(self, value: bytes, *, commit: bool) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=uuid4().hex)
-        producer.init_transactions()
-        producer.begin_transaction()
-        producer.send(self.topics.commands, value, partition=0).get(timeout=10)
-        (producer.commit_transaction if commit else producer.abort_transaction)()
-        producer.close(timeout=5)
-
-    def take_away_before(self, offset: int) -> None:
-        """As the broker does with records that are too old."""
-        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
-        admin.delete_records({TopicPartition(self.topics.commands, 0): offset})
-        admin.close()
-
-    def read(self, topic: str) -> list[Any]:
-        """All records of a topic, partition by partition."""
-        consumer = self.cluster.consumer(None)
-        there = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
-        consumer.assign(there)
-        consumer.seek_to_beginning(*there)
-        ends, found = consumer.end_offsets(there), []
-        while any(consumer.position(place) < ends[place] for place in there):
-            for records in consumer.poll(timeout_ms=100).values():
-                found += records
-        consumer.close()
-        return found
-
-    def replies(self) -> list[Reply]:
-        return [json.loads(record.value) for record in self.read(self.topics.replies)]
-
-    def dead_letters(self) -> list[Any]:
-        return self.read(self.topics.dead_letters)
 
 
 @pytest.fixture
@@ -199,6 +146,20 @@ def test_what_cannot_be_read_becomes_a_dead_letter_byte_for_byte_and_the_rest_go
         assert [name.encode() for name, _ in record.headers] == [*names, b"reason", b"topic", b"partition", b"offset"]
         assert [said for _, said in record.headers] == values + about
         assert record.key == row[0]
+
+
+def test_a_dead_letter_that_its_topic_does_not_take_is_kept_in_the_database(
+    office: Office, upstream: Upstream, worker: CommandsWorker
+) -> None:
+    upstream.squeeze_dead_letters(10_000)
+    upstream.publish(b"x" * 20_000, start(office, id="after"), partition=0)
+
+    office.drain(worker)
+
+    assert office.ask("SELECT length(value) FROM seatline.dead_letters") == [(20_000,)]
+    [record] = upstream.dead_letters()
+    assert (record.value, dict(record.headers)["offset"]) == (b"", b"0")
+    assert [reply["command_id"] for reply in upstream.replies()] == ["after"]
 
 
 def test_a_worker_goes_on_where_the_last_one_left_and_answers_nothing_twice(
