@@ -47,8 +47,6 @@ TELL = 1.0
 """Seconds between two notes to Kafka about how far we are."""
 ROOM = 1_024
 """Bytes that Kafka adds to a record, at most; one that its topic wouldn't take is kept in the database alone."""
-ROOM = 1_024
-"""Bytes that Kafka adds to a record, at most; one that its topic wouldn't take is kept in the database alone."""
 REST = (0.5, 1.5)
 """Seconds before a partition that somebody else took is claimed again, so that two don't keep taking it in turns."""
 
@@ -327,10 +325,6 @@ class CommandsWorker:
         key, value, headers = as_sent(letter.key, letter.value, letter.header_names, letter.header_values)
         about = {"reason": letter.reason, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
         headers += [(name, str(said).encode(errors="replace")) for name, said in about.items()]
-        size = len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(said) + 8 for name, said in headers)
-        if size > self._cluster.dead_letter_bytes - ROOM:
-            log.error("dead_letter.too_large", partition=letter.partition, offset=letter.offset, bytes=size)
-            key, value, headers = None, b"", [(name, str(said).encode()) for name, said in about.items()]
         size = len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(said) + 8 for name, said in headers)
         if size > self._cluster.dead_letter_bytes - ROOM:
             log.error("dead_letter.too_large", partition=letter.partition, offset=letter.offset, bytes=size)
