@@ -149,12 +149,13 @@ def test_what_cannot_be_read_becomes_a_dead_letter_byte_for_byte_and_the_rest_go
 
 
 def test_a_dead_letter_that_its_topic_does_not_take_is_kept_in_the_database(
-    office: Office, upstream: Upstream, worker: CommandsWorker
+    office: Office, upstream: Upstream, broker: str, kafka_prefix: str
 ) -> None:
     upstream.squeeze_dead_letters(10_000)
     upstream.publish(b"x" * 20_000, start(office, id="after"), partition=0)
 
-    office.drain(worker)
+    with working(office, Cluster(Settings(kafka=broker, kafka_prefix=kafka_prefix))) as worker:
+        office.drain(worker)
 
     assert office.ask("SELECT length(value) FROM seatline.dead_letters") == [(20_000,)]
     [record] = upstream.dead_letters()

@@ -1,0 +1,285 @@
+"""Events on Kafka: the log as it is, in order, under ids that stay; and read from there as if from the log."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapters.kafka import KafkaAway
+from adapters.kafka.cluster import Cluster
+from adapters.kafka.envelopes import event_in
+from adapters.kafka.events import KafkaSource
+from adapters.kafka.publisher import Publisher
+from adapters.postgres.effects import EffectWorker
+from adapters.postgres.readers import CommandingReader, activation_worker
+from adapters.settings import Settings
+from consumers.activation import NAME as ACTIVATION
+from consumers.email import Email
+from domain.kernel import Recorded
+from scripts.broker.cluster import Cluster as Brokers
+from tests.broker import a_cluster
+from tests.office import BASE, SHOPFRONT, Office, service, until
+from tests.upstream import Upstream
+
+pytestmark = pytest.mark.kafka
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def cluster(broker: str, kafka_prefix: str) -> Cluster:
+    return Cluster(Settings(kafka=broker, kafka_prefix=kafka_prefix, kafka_partitions=2))
+
+
+@pytest.fixture
+def upstream(cluster: Cluster, broker: str) -> Upstream:
+    return Upstream(cluster, broker)
+
+
+@contextmanager
+def publishing(office: Office, cluster: Cluster) -> Iterator[Publisher]:
+    publisher = Publisher(office.log, cluster)
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+@pytest.fixture
+def publisher(office: Office, cluster: Cluster) -> Iterator[Publisher]:
+    with publishing(office, cluster) as publisher:
+        yield publisher
+
+
+def started(office: Office, *names: str) -> None:
+    for name in names:
+        office.start(subscription_id=name)
+
+
+def bought(office: Office) -> None:
+    office.start()
+    office.pay(office.order_seats(3))
+
+
+def position(record: Any) -> int:
+    return int(dict(record.headers)["ce_position"])
+
+
+def by_key(records: Sequence[Any]) -> dict[bytes, list[int]]:
+    """The positions under each key in the order of the topic, repeats taken out."""
+    found: dict[bytes, list[int]] = {}
+    for record in records:
+        positions = found.setdefault(record.key, [])
+        if position(record) not in positions:
+            positions.append(position(record))
+    return found
+
+
+def logged(office: Office) -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for recorded in office.log.page(0, 100_000):
+        found.setdefault(recorded.subject.encode(), []).append(recorded.position)
+    return found
+
+
+def test_what_is_published_is_the_log(office: Office, upstream: Upstream, publisher: Publisher) -> None:
+    bought(office)
+    started(office, "SUB-A", "SUB-B")
+
+    office.drain(publisher)
+
+    records = upstream.events()
+    assert by_key(records) == logged(office)
+    assert len(records) == office.log.head()
+    read = {position(record): event_in(record.value, record.headers) for record in records}
+    assert [read[place] for place in sorted(read)] == office.log.page(0, 1_000)
+
+
+def test_an_event_is_a_cloud_event_in_binary_mode(office: Office, upstream: Upstream, publisher: Publisher) -> None:
+    started(office, "SUB-A")
+
+    office.drain(publisher)
+
+    [record] = upstream.events()
+    said = {name: value.decode() for name, value in record.headers}
+    assert record.key == b"SUB-A"
+    assert said["ce_specversion"] == "1.0"
+    assert said["ce_id"] == "subscription/SUB-A@1"
+    assert said["ce_type"] == "seatline.subscription.subscription-started.v1"
+    assert said["ce_subject"] == "SUB-A"
+    assert said["ce_time"] == office.now.isoformat()
+    assert said["content-type"] == "application/json"
+    assert json.loads(record.value)["services"][0]["sku"] == BASE
+
+
+def test_a_trace_goes_from_the_command_to_the_event(office: Office, upstream: Upstream, publisher: Publisher) -> None:
+    command = json.loads(office.line("start-subscription", services=[service(BASE, "2026-06-30")]))
+    office.handle(json.dumps(command | {"traceparent": TRACE}).encode())
+
+    office.drain(publisher)
+
+    assert [dict(record.headers)["traceparent"] for record in upstream.events()] == [TRACE.encode()]
+
+
+def test_nothing_is_published_twice_while_nothing_fails(
+    office: Office, cluster: Cluster, upstream: Upstream, publisher: Publisher
+) -> None:
+    started(office, "SUB-A", "SUB-B")
+    office.drain(publisher)
+
+    with publishing(office, cluster) as another:
+        office.drain(another)
+        started(office, "SUB-C")
+        office.drain(publisher, another)
+
+    assert sorted(map(position, upstream.events())) == [1, 2, 3]
+
+
+def test_a_position_that_was_lost_repeats_events_under_the_same_ids(
+    office: Office, upstream: Upstream, publisher: Publisher
+) -> None:
+    started(office, "SUB-A", "SUB-B")
+    office.drain(publisher)
+    office.tell("UPDATE seatline.positions SET position = 0 WHERE reader = 'publisher'")
+
+    office.drain(publisher)
+
+    said = [(dict(record.headers)["ce_id"], position(record)) for record in upstream.events()]
+    assert len(said) == 4
+    assert len(set(said)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["killed", "paused past the delivery timeout"])
+def test_a_broker_that_fails_loses_no_event_and_keeps_their_order(office: Office, fault: str) -> None:
+    with a_cluster() as brokers:
+        cluster = Cluster(Settings(kafka=brokers.bootstrap, kafka_partitions=2))
+        upstream = Upstream(cluster, brokers.bootstrap)
+        with publishing(office, cluster) as publisher:
+            started(office, *(f"SUB-{number}" for number in range(20)))
+            office.drain(publisher)
+            away(brokers, fault)
+            started(office, *(f"LATER-{number}" for number in range(20)))
+            with pytest.raises(KafkaAway):
+                office.drain(publisher)
+            back(brokers, fault)
+
+            patiently(office, publisher)
+
+        assert by_key(upstream.events()) == logged(office)
+
+
+def patiently(office: Office, publisher: Publisher) -> None:
+    """As the runner of workers does: what fails is tried again."""
+
+    def done() -> bool:
+        with suppress(KafkaAway):
+            return not publisher.step()
+        return False
+
+    until(done, seconds=60)
+
+
+def away(brokers: Brokers, fault: str) -> None:
+    [broker] = brokers.brokers
+    if fault == "killed":
+        broker.kill()
+    else:
+        broker.pause()
+
+
+def back(brokers: Brokers, fault: str) -> None:
+    [broker] = brokers.brokers
+    if fault == "killed":
+        broker.start()
+    else:
+        broker.resume()
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
+def test_a_foreign_client_reads_the_events(
+    office: Office, upstream: Upstream, publisher: Publisher, broker: str
+) -> None:
+    started(office, "SUB-A")
+    office.drain(publisher)
+
+    kcat = ["kcat", "-b", broker, "-C", "-q", "-e", "-t", upstream.topics.events, "-f", "%k %s\n"]
+    said = subprocess.run(kcat, capture_output=True, text=True, check=True, timeout=30).stdout
+
+    key, _, value = said.partition(" ")
+    assert key == "SUB-A"
+    assert json.loads(value)["account_holder"]["name"]
+
+
+# Read from Kafka
+
+
+@pytest.fixture
+def from_kafka(office: Office, cluster: Cluster) -> Iterator[KafkaSource]:
+    source = KafkaSource(office.log, cluster, ACTIVATION)
+    yield source
+    source.close()
+
+
+def test_activation_from_kafka_fulfils_as_from_the_log(
+    office: Office, publisher: Publisher, upstream: Upstream, from_kafka: KafkaSource
+) -> None:
+    bought(office)
+    activation = activation_worker(from_kafka, office.another_clerk())
+
+    office.drain(publisher, activation)
+
+    assert office.facts().count("OrderFulfilled") == 1
+    assert office.facts().count("SeatsAdded") == 1
+
+
+def test_email_from_kafka_is_sent_once_though_it_is_read_twice(
+    office: Office, publisher: Publisher, upstream: Upstream, cluster: Cluster
+) -> None:
+    office.start()
+    office.order_seats(3)
+    for _ in range(2):
+        # The second has not heard how far the first had got.
+        source = KafkaSource(office.log, Another(cluster), "email")
+        email = Email(office.books, office.post, SHOPFRONT.prices, SHOPFRONT.seller)
+        worker = EffectWorker(office.log, source, email, clock=lambda: office.now + timedelta(hours=1))
+        office.drain(publisher, worker)
+        worker.close()
+
+    assert len(office.mail) == 1
+
+
+class Another(Cluster):
+    """The same brokers, and a group that nobody has been in."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.__dict__ |= cluster.__dict__
+
+    def consumer(self, group: str | None, *topics: str, most: int = 1_000, **more: Any) -> Any:
+        return super().consumer(f"{group}-{id(self)}", *topics, most=most, **more)
+
+
+def test_what_fails_on_the_way_is_read_again(
+    office: Office, publisher: Publisher, upstream: Upstream, from_kafka: KafkaSource
+) -> None:
+    started(office, "SUB-A", "SUB-B")
+    office.drain(publisher)
+    seen: list[Recorded] = []
+
+    def fail(events: Sequence[Recorded]) -> None:
+        seen.extend(events)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        CommandingReader(ACTIVATION, from_kafka, fail).step()
+    again: list[Recorded] = []
+    office.drain(CommandingReader(ACTIVATION, from_kafka, again.extend))
+
+    assert seen
+    assert all(event in again for event in seen)
+    assert {event.subject for event in again} == {"SUB-A", "SUB-B"}
