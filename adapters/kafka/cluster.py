@@ -68,18 +68,21 @@ class Cluster:
         if self._topics_fit:
             return
         with self.naming_outages(), self._admin() as admin:
-            there = {
-                topic["name"]: topic for topic in admin.describe_topics(list(self.topics)) if not topic["error_code"]
-            }
-            for name, topic in there.items():
-                self._verify_partitions(name, len(topic["partitions"]))
-            for name, config in _configs(admin, there).items():
-                _verify_cleanup(name, config["cleanup.policy"])
-                if name == self.topics.dead_letters:
-                    self.dead_letter_bytes = int(config["max.message.bytes"])
-            if missing := [name for name in self.topics if name not in there]:
+            # Again after it, because somebody else may have been quicker, with settings of their own.
+            while missing := self._missing(admin):
                 self._create(admin, missing)
         self._topics_fit = True
+
+    def _missing(self, admin: Any) -> list[str]:
+        """The topics that aren't there; raises SettingsError if one that is there doesn't fit."""
+        there = {topic["name"]: topic for topic in admin.describe_topics(list(self.topics)) if not topic["error_code"]}
+        for name, topic in there.items():
+            self._verify_partitions(name, len(topic["partitions"]))
+        for name, config in _configs(admin, there).items():
+            _verify_cleanup(name, config["cleanup.policy"])
+            if name == self.topics.dead_letters:
+                self.dead_letter_bytes = int(config["max.message.bytes"])
+        return [name for name in self.topics if name not in there]
 
     def producer(self) -> Any:
         """A KafkaProducer; it wedges once a record was given up, so after any failure close it and take a new one."""
@@ -171,7 +174,6 @@ class Cluster:
             for name in missing
         }
         for topic in admin.create_topics(wanted, timeout_ms=PATIENCE_MS, raise_errors=False)["topics"]:
-            # That somebody was quicker is fine: another worker with the same settings.
             if topic["error_code"] not in (NoError.errno, TopicAlreadyExistsError.errno):
                 why = topic["error_message"] or for_code(topic["error_code"]).__name__
                 raise SettingsError(
