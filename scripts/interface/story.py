@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from adapters.cloudevents import parse
+from adapters.kafka.envelopes import headers
+from adapters.postgres.log import StoredEvent
 from adapters.postgres.mapper import encode, encode_envelope
 from adapters.settings import load_shopfront
 from consumers.activation import fulfilments
@@ -163,15 +165,7 @@ class Story:
 
 def _record(recorded: Recorded, position: int) -> Json:
     """The event as others read it on Kafka."""
-    stored = json.loads(encode(encode_envelope(recorded.envelope), recorded.event))
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": recorded.id,
-        "ce_source": "/seatline",
-        "ce_type": public_type(recorded.event.topic),
-        "ce_subject": recorded.subject,
-        "ce_time": stored["business_time"],
-        "ce_position": str(position),
-        "content-type": "application/json",
-    }
-    return {"headers": headers, "payload": stored["data"]}
+    state = encode(encode_envelope(recorded.envelope), recorded.event)
+    place = recorded.originator_id, recorded.originator_version, recorded.event.topic
+    data, said = headers(StoredEvent(*place, state, recorded.subject, position))
+    return {"headers": {name: value.decode() for name, value in said}, "payload": json.loads(data)}
