@@ -8,7 +8,8 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 
-HANG_UP, KEEP_WAITING = "hang up", "keep waiting"
+HANG_UP, KEEP_WAITING, SILENCE = "hang up", "keep waiting", "silence"
+TAKEN = "250 taken"
 
 
 class PostOffice:
@@ -45,24 +46,36 @@ class PostOffice:
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, client.makefile("rwb") as talk:
 
-            def say(answer: str) -> None:
-                talk.write(answer.encode() + b"\r\n")
-                talk.flush()
+            def say(answer: str) -> bool:
+                if answer not in (HANG_UP, SILENCE):
+                    talk.write(answer.encode() + b"\r\n")
+                    talk.flush()
+                return answer != HANG_UP
 
-            say("220 ready")
-            while line := talk.readline():
-                match line[:4].upper():
-                    case b"DATA":
-                        say("354 go on")
-                        answer = self._take(talk.readline)
-                        if answer == HANG_UP:
-                            return
-                        say(answer)
-                    case b"QUIT":
+            going_on = say(self.answer("greeting", "220 ready"))
+            while going_on and (line := talk.readline()):
+                match verb := line[:4].strip().upper().decode():
+                    case "DATA":
+                        going_on = say(answer := self.answer(verb, "354 go on"))
+                        if answer.startswith("354"):
+                            going_on = say(self._take(talk.readline))
+                    case "QUIT":
                         say("221 bye")
                         return
                     case _:
-                        say("250 fine")
+                        going_on = say(self.answer(verb, "250 fine"))
+
+    def answer(self, verb: str, usual: str) -> str:
+        """What is said to anything but a message."""
+        return usual
+
+    def answer_message(self, message: EmailMessage) -> str:
+        self.taken.append(message)
+        answer = self.answers.pop(0) if self.answers else TAKEN
+        if answer == KEEP_WAITING:
+            self.patience.wait()
+            return TAKEN
+        return answer
 
     def _take(self, readline: Callable[[], bytes]) -> str:
         lines: list[bytes] = []
@@ -72,12 +85,7 @@ class PostOffice:
             return HANG_UP
         message = message_from_bytes(b"".join(lines), policy=default)
         assert isinstance(message, EmailMessage)
-        self.taken.append(message)
-        answer = self.answers.pop(0) if self.answers else "250 taken"
-        if answer == KEEP_WAITING:
-            self.patience.wait()
-            return "250 taken"
-        return answer
+        return self.answer_message(message)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 HANG_UP, KEEP_WAITING = "hang up", "keep waiting"
 TAKEN = 204
 
+Answer = int | str | tuple[int, dict[str, str]]
+
 
 class Call(NamedTuple):
     method: str
@@ -26,7 +28,7 @@ class Provisioning:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         """Every call that came in whole, whatever the answer was."""
-        self.answers: list[int | str | tuple[int, dict[str, str]]] = []
+        self.answers: list[Answer] = []
         """What the next calls are answered with, in turn: a status, one with headers, or none; then 204."""
         self.patience = threading.Event()
         """Set, it ends `KEEP_WAITING`."""
@@ -37,6 +39,10 @@ class Provisioning:
     @property
     def keys(self) -> list[str]:
         return [call.key for call in self.calls]
+
+    def answer(self, call: Call) -> Answer:
+        self.calls.append(call)
+        return self.answers.pop(0) if self.answers else TAKEN
 
     def close(self) -> None:
         self.patience.set()
@@ -49,8 +55,7 @@ class Provisioning:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                provisioning.calls.append(Call(self.command, self.path, dict(self.headers), body))
-                answer = provisioning.answers.pop(0) if provisioning.answers else TAKEN
+                answer = provisioning.answer(Call(self.command, self.path, dict(self.headers), body))
                 if answer == KEEP_WAITING:
                     provisioning.patience.wait()
                 if isinstance(answer, str):

@@ -9,6 +9,9 @@ from urllib.parse import quote, urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
+NOTICE = b"A"
+"""What a packet begins with in which the server sends a notification and nothing before it."""
+
 
 @dataclass(eq=False)
 class _Call:
@@ -37,8 +40,10 @@ class Wire:
         self._refusing = False
         self._lost_question: bytes | None = None
         self._lost_answer: bytes | None = None
+        self.losing_notices = False
+        """What `NOTIFY` tells those who do nothing but wait for it never arrives."""
         self.lost = 0
-        """How many questions or answers have been lost as asked."""
+        """How many questions, answers or notices have been lost as asked."""
         parts = urlsplit(url)
         account = quote(str(self._there["user"]), safe="")
         if password := self._there.get("password"):
@@ -116,6 +121,9 @@ class Wire:
             self._flowing.wait()
             if call.deaf:
                 return
+            if self.losing_notices and packet.startswith(NOTICE):
+                self.lost += 1
+                continue
             call.client.sendall(packet)
 
 
