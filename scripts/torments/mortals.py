@@ -94,7 +94,7 @@ def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | N
     for name in [name for name in os.environ if name.startswith("SEATLINE_")]:
         del os.environ[name]
     os.environ |= settings
-    from adapters.kafka import inbox
+    from adapters.kafka import cluster, inbox, sending
     from adapters.settings import load_settings
     from adapters.wiring import engine
     from adapters.workers import run
@@ -104,6 +104,9 @@ def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | N
     )  # faults are no news here
     inbox.SESSION_MS = 1_000
     inbox.REST = (0.05, 0.2)
+    if worker == "publisher":
+        # A broker is away past what a producer takes much sooner.
+        cluster.DELIVERY_MS, cluster.PATIENCE_MS, sending.GIVEN_UP = 1_500, 1_000, 2.5
     if bug:
         _replace(bug.instead_of, lambda _: _found(bug.put)[2])
     if fate:
