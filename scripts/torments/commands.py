@@ -121,7 +121,7 @@ class Lane:
         for _ in range(AT_ONCE):
             id_ = f"{self._number}-{len(self._ids)}"
             self._ids.append(id_)
-            lines.append((id_.encode(), _command(id_), []))
+            lines.append((id_.encode(), command(id_), []))
         producer = self._cluster.producer()
         publish(producer, self._cluster.topics.commands, lines)
         end_producer(producer, 1)
@@ -156,7 +156,7 @@ class Lane:
         return found
 
 
-def _command(id_: str) -> bytes:
+def command(id_: str) -> bytes:
     """One that can be accepted only once."""
     holder = {"name": "Anna Verdi", "email": "anna@example.com", "language": "it"}
     services = [{"sku": "fe-solo-ricezione", "quantity": 1, "expires_on": "2026-06-30"}]
