@@ -183,9 +183,10 @@ def _note_page(source: LogSource) -> int:
 
 
 def _read(url: str, steps: Callable[[EventLog], Callable[[], int]]) -> None:
-    step = steps(EventLog(Datastore(url)))
+    step: Callable[[], int] | None = None
     while True:
-        with suppress(DatabaseAway):
+        with suppress(DatabaseAway):  # from the start on: who was killed may come again while the server is away
+            step = step or steps(EventLog(Datastore(url)))
             if not step():
                 time.sleep(0.01)
 
