@@ -1,6 +1,6 @@
 """The event log: read in the order of its positions, written a batch at a time with all that must be true with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -16,6 +16,9 @@ from domain.kernel import Recorded
 
 WRITER_LOCK = 7328041
 """The advisory lock that `seatline.append` takes, so that positions are commit order."""
+
+SEPARATOR = "\x1f"
+"""Between the values of a column: no id holds a control character, and JSON escapes it."""
 
 PAGE = """
     SELECT originator_id, originator_version, topic, state, subject, notification_id
@@ -124,8 +127,9 @@ class Session:
 
     def kept(self, command_ids: list[str]) -> dict[str, Kept]:
         rows = self._rows(
-            "SELECT command_id, fingerprint, outcome, body, position FROM seatline.answers WHERE command_id = ANY(%s)",
-            command_ids,
+            "SELECT command_id, fingerprint, outcome, body, position FROM seatline.answers"
+            " WHERE command_id = ANY(string_to_array(%s, E'\x1f'))",
+            _joined(command_ids),
         )
         return {row[0]: Kept(*row[1:]) for row in rows}
 
@@ -133,9 +137,9 @@ class Session:
         """The events of many streams, each with its business time, from one query."""
         histories: dict[str, list[tuple[Any, datetime]]] = {}
         for stream, topic, state in self._rows(
-            "SELECT originator_id, topic, state FROM seatline.stored_events WHERE originator_id = ANY(%s)"
-            " ORDER BY originator_id, originator_version",
-            streams,
+            "SELECT originator_id, topic, state FROM seatline.stored_events"
+            " WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY originator_id, originator_version",
+            _joined(streams),
         ):
             stored = decode_state(topic, state)
             histories.setdefault(stream, []).append((stored.data, stored.business_time))
@@ -166,26 +170,27 @@ class Session:
         intake, parameters = batch.intake, []
         query = "SELECT 0"
         if batch.command_ids:
-            query = f"SELECT seatline.append({_places(14)})"
+            # %t leaves it to the server to see that {1,2} is an array of numbers, dates or digests.
+            query = "SELECT seatline.append(%b, %t, %b, %t, %b, %b, %t, %b, %t, %b, %b, %b, %b, %t)"
             parameters += [
-                list(batch.reads.keys()),
-                list(batch.reads.values()),
-                batch.command_ids,
-                batch.fingerprints,
-                batch.outcomes,
-                batch.bodies,
-                batch.offsets,
-                batch.streams,
-                batch.versions,
-                batch.topics,
-                batch.states,
-                batch.subjects,
-                list(batch.due.keys()),
-                list(batch.due.values()),
+                _joined(batch.reads),
+                _array(batch.reads.values()),
+                _joined(batch.command_ids),
+                _array(f'"\\\\x{digest.hex()}"' for digest in batch.fingerprints),
+                _joined(batch.outcomes),
+                _joined(batch.bodies),
+                _array(batch.offsets),
+                _joined(batch.streams),
+                _array(batch.versions),
+                _joined(batch.topics),
+                SEPARATOR.encode().join(batch.states).decode(),
+                _joined(batch.subjects),
+                _joined(batch.due),
+                _array(day or "NULL" for day in batch.due.values()),
             ]
         if intake:
             # What stands in FROM is called first.
-            query += f" FROM seatline.move_inbox({_places(6)})"
+            query += " FROM seatline.move_inbox(%b, %b, %b, %b, %b, %b)"
             parameters += [intake.topic, *(list(column) for column in zip(*intake.shares, strict=True))]
         try:
             return int(self._rows(query, *parameters)[0][0])
@@ -202,8 +207,12 @@ class Session:
             return cursor.fetchall()
 
 
-def _places(count: int) -> str:
-    return ", ".join(["%b"] * count)
+def _joined(texts: Iterable[str]) -> str:
+    return SEPARATOR.join(texts)
+
+
+def _array(values: Iterable[int | date | str]) -> str:
+    return "{%s}" % ",".join(map(str, values))
 
 
 class EventLog(PostgresApplicationRecorder):
