@@ -167,7 +167,7 @@ class Session:
         return head
 
     def _write(self, batch: Batch) -> int:
-        intake, parameters = batch.intake, []
+        intake, parameters = batch.intake, list[object]()
         query = "SELECT 0"
         if batch.command_ids:
             # %t leaves it to the server to see that {1,2} is an array of numbers, dates or digests.
@@ -212,7 +212,7 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _array(values: Iterable[int | date | str]) -> str:
-    return "{%s}" % ",".join(map(str, values))
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 class EventLog(PostgresApplicationRecorder):
