@@ -4,12 +4,12 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
 from adapters.postgres.log import Batch, Conflict, EventLog, Intake, Kept, Session
-from adapters.postgres.mapper import encode, encode_envelope, quoted
+from adapters.postgres.mapper import encode, encode_envelope, encode_value, quoted
 from domain.commands import Command
 from domain.desk import Decision, Desk
 from domain.errors import CommandIdReused
@@ -168,8 +168,7 @@ def _body(decision: Decision) -> str:
     events = ",".join([f'{{"type":"{public_type(e.event.topic)}","id":{quoted(e.id)}}}' for e in decision.events])
     parts.append(f',"events":[{events}]')
     if decision.data is not None:
-        data: Any = decision.data.__pydantic_serializer__.to_json(decision.data)
-        parts.append(f',"data":{data.decode()}')
+        parts.append(f',"data":{encode_value(decision.data).decode()}')
     return "".join(parts)
 
 

@@ -68,7 +68,8 @@ def parse(raw: bytes) -> Command:
 
 def _parse_plain(raw: bytes) -> Command | None:
     """The command, if nothing at all is unusual about it; it is then what the careful way would make of it."""
-    if len(raw) > LARGEST or not raw.isascii() or b"\\" in raw or b"\x7f" in raw:
+    # All control characters above the ASCII ones begin with 0xc2, and few others do.
+    if len(raw) > LARGEST or b"\\" in raw or b"\x7f" in raw or b"\xc2" in raw:
         return None
     try:
         envelope = _PLAIN.decode(raw)
@@ -93,7 +94,7 @@ def _parse_plain(raw: bytes) -> Command | None:
             fingerprint=_digest(type_, written),
             traceparent=_traceparent(envelope.traceparent),
         )
-    except (msgspec.MsgspecError, RecursionError, Unreadable):
+    except (ValueError, RecursionError, Unreadable):
         return None
 
 

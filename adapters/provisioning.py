@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import httpx2
+import msgspec
 
 from consumers.activation import Purchase
 from consumers.effects import InDoubt, Postponed, Refused
@@ -39,7 +40,7 @@ class Provisioner:
             with self._client.stream(
                 "POST",
                 self._url,
-                content=purchase.model_dump_json(exclude_none=True),
+                content=msgspec.json.encode(purchase),
                 headers={"Content-Type": "application/json", "Idempotency-Key": purchase.order_number},
             ) as response:
                 answer = response

@@ -12,7 +12,7 @@ from pydantic import AnyHttpUrl, Field, Secret, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from consumers.letters import Seller
-from domain.kernel import Value
+from domain.kernel import Checked
 from domain.pricing import PriceList
 
 PREFIX = "SEATLINE_"
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         return url
 
 
-class Shopfront(Value):
+class Shopfront(Checked):
     """What the seller's file says: the price list with its policies, and the seller's own data."""
 
     prices: PriceList

@@ -40,7 +40,7 @@ class NewSeats(Value):
     expires_on: date
 
 
-class MovedService(Value):
+class MovedService(Value, omit_defaults=True):
     """A service that was there before and ends later now: on this day, or later if it already did."""
 
     service_id: str
@@ -49,13 +49,13 @@ class MovedService(Value):
     """Of a renewal; None where it stays what it is."""
 
 
-class Purchase(Value):
+class Purchase(Value, kw_only=True, omit_defaults=True):
     """What a provisioning system is asked to activate; only of what never changes, since a repeat must say the same."""
 
     order_number: str
     subscription_id: str
     paid_on: date
-    seats: NewSeats | None
+    seats: NewSeats | None = None
     """None for a renewal."""
     services: tuple[MovedService, ...]
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from consumers.words import Language, Words
 from domain.commands import Email, Line
-from domain.kernel import ROME, Value
+from domain.kernel import ROME, Checked
 from domain.order import OrderFulfilled, OrderPlaced
 from domain.pricing import Item, Method, PriceList
 from domain.subscription_events import AccountHolder
@@ -47,7 +47,7 @@ def _iban(iban: str) -> str:
 Url = Annotated[str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$")]
 
 
-class Seller(Value):
+class Seller(Checked):
     """Who sells: the seller's own data as letters show it, from the price list's file."""
 
     name: Annotated[Line, AfterValidator(_plain)]

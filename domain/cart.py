@@ -5,10 +5,8 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from pydantic import NonNegativeInt, PositiveInt
-
 from domain import errors
-from domain.kernel import ROME, Aggregate, Event, Value
+from domain.kernel import ROME, Aggregate, Event, NotNegative, Positive, Value
 from domain.pricing import OrderNumber, Quote, ServiceId
 
 
@@ -21,17 +19,17 @@ class EntryPoint(StrEnum):
 
 class RenewalChoice(Value):
     service_id: ServiceId
-    quantity: NonNegativeInt
+    quantity: NotNegative
 
 
 class CartOpened(Event, topic="cart.cart-opened.v1"):
     entry_point: EntryPoint
     extend: bool
-    lifetime_days: PositiveInt
+    lifetime_days: Positive
 
 
 class SeatsChosen(Event, topic="cart.seats-chosen.v1"):
-    quantity: PositiveInt
+    quantity: Positive
     quote: Quote
 
 
@@ -43,7 +41,7 @@ class AlignmentSwitched(Event, topic="cart.alignment-switched.v1"):
 
 class RenewalChosen(Event, topic="cart.renewal-chosen.v1"):
     services: tuple[RenewalChoice, ...]
-    years: PositiveInt
+    years: Positive
     quote: Quote
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from domain.errors import DataInvalid, Refusal, TypeUnknown
-from domain.kernel import Value
+from domain.kernel import Checked
 from domain.money import Amount
 
 PREFIX = "seatline.command."
@@ -40,7 +40,7 @@ Quantity = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 """The domain says what range is possible; absurd numbers don't get that far."""
 
 
-class CommandData(Value):
+class CommandData(Checked):
     model_config = ConfigDict(strict=True)
 
     def streams(self) -> tuple[str, ...]:

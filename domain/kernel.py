@@ -2,29 +2,52 @@
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, dataclass_transform
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
+from msgspec import Meta
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 ROME = ZoneInfo("Europe/Rome")
 """Business dates are civil dates in Rome (T1)."""
 
 
-class Value(BaseModel):
-    """An immutable, exactly described part of an event, a command or a quote."""
+Positive = Annotated[int, Meta(gt=0)]
+NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class Checked(BaseModel):
+    """What others write, a command or a price list: immutable, and asked field by field whether it may be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Event(Value):
+# Says to mypy what holds at run time: a class below a frozen one is frozen.
+@dataclass_transform(frozen_default=True)
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """An immutable part of an event or a quote: made here, so it is checked only when it is read back."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda given: msgspec.convert(given, cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(msgspec.to_builtins),
+        )
+
+
+class _WithTopic(msgspec.StructMeta):
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], topic: str = "", **options: Any
+    ) -> "_WithTopic":
+        return super().__new__(mcls, name, bases, namespace | {"topic": topic}, **options)
+
+
+class Event(Value, metaclass=_WithTopic):
     """A fact that happened, named in the past tense; its topic is permanent because stored history uses it."""
 
-    topic: ClassVar[str] = ""
-
-    def __init_subclass__(cls, topic: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.topic = topic
+    topic: ClassVar[str]
 
 
 EventT = TypeVar("EventT", bound=Event)

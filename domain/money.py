@@ -4,6 +4,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
 from typing import Annotated, NamedTuple
 
+from msgspec import Meta
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -75,13 +76,16 @@ Amount = Annotated[
 ]
 """Money that came in, in euro: above 0 and at most 9999999.99 (O9); written as a JSON string with two decimals."""
 
+_PRICE = r"^(?:0|[1-9][0-9]{0,12})(?:\.[0-9]{1,2})?$"
+
 Price = Annotated[
     Decimal,
     _Money(
-        pattern=r"^(?:0|[1-9][0-9]{0,12})(?:\.[0-9]{1,2})?$",
+        pattern=_PRICE,
         # It comes from the functions above, in every quote and event; checking it again costs more than all the rest.
         given=core_schema.is_instance_schema(Decimal),
         message='should be a decimal string such as "16.78", not negative, with at most two decimals',
     ),
+    Meta(extra_json_schema={"maxLength": 16, "pattern": _PRICE}),
 ]
 """Money of price lists, quotes and events, in euro: 0 or more (P1); written as a JSON string with two decimals."""

@@ -6,10 +6,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, assert_never
 
-from pydantic import NonNegativeInt
-
 from domain import errors
-from domain.kernel import Aggregate, Event
+from domain.kernel import Aggregate, Event, NotNegative
 from domain.money import Price
 from domain.pricing import OrderNumber, Quote, Renewal, ServiceId
 
@@ -26,18 +24,18 @@ class OrderState(StrEnum):
     EXPIRED = "expired"
 
 
-class OrderPlaced(Event, topic="order.order-placed.v1"):
+class OrderPlaced(Event, topic="order.order-placed.v1", kw_only=True):
     order_number: OrderNumber
     subscription_id: str
     quote: Quote
     payment_method: str
     immediate: bool
-    registration_days: NonNegativeInt
+    registration_days: NotNegative
     """Working days until a payment by this method is registered, by the policy of the day (O3)."""
-    instructions_delay_minutes: NonNegativeInt
+    instructions_delay_minutes: NotNegative
     accepted_terms: str
     accepted_by: str
-    seats: NonNegativeInt
+    seats: NotNegative
     """0 for a renewal."""
     extends: tuple[ServiceId, ...] = ()
     """The services active at placement, if they follow the seats' expiry (P4)."""
@@ -75,7 +73,7 @@ class OrderPaymentWithdrawn(Event, topic="order.order-payment-withdrawn.v1"):
 class OrderFulfilled(Event, topic="order.order-fulfilled.v1"):
     order_number: OrderNumber
     subscription_id: str
-    seats: NonNegativeInt
+    seats: NotNegative
     expires_on: date
     """When what was bought ends; for a renewal of several services the latest of their expiries."""
 

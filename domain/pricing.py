@@ -8,18 +8,20 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, WithJsonSchema, model_validator
+import msgspec
+from msgspec import Meta
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from domain import terms
 from domain.errors import SkuUnknown
-from domain.kernel import Value
+from domain.kernel import Checked, NotNegative, Positive, Value
 from domain.money import Price, net, vat
 from domain.terms import Anchor, ProrationRule, add_years
 
 
-def _made_here(pattern: str) -> WithJsonSchema:
+def _made_here(pattern: str) -> Meta:
     """Describes an id that the engine makes itself; nothing checks it again, which would cost more than the rest."""
-    return WithJsonSchema({"type": "string", "pattern": pattern})
+    return Meta(extra_json_schema={"pattern": pattern})
 
 
 Sku = Annotated[str, _made_here(r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -29,6 +31,7 @@ QuoteHash = Annotated[str, _made_here(r"^[0-9a-f]{64}$")]
 
 
 LEAP_DAY = Anchor(2, 29)
+_JSON = msgspec.json.Encoder()
 
 
 class Kind(StrEnum):
@@ -48,7 +51,7 @@ class Status(StrEnum):
     ENDED = "ended"
 
 
-class Text(Value):
+class Text(Checked):
     """A text for customers in their language."""
 
     it: str
@@ -58,7 +61,7 @@ class Text(Value):
         return self.it if language == "it" else self.en
 
 
-class Item(Value):
+class Item(Checked):
     sku: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     kind: Kind
     unit_price: Price
@@ -67,7 +70,7 @@ class Item(Value):
     name: Text
 
 
-class Method(Value):
+class Method(Checked):
     """A way to pay: at once, or later with the order number as remittance reference (O3)."""
 
     method: Literal["card", "paypal", "mybank", "bank_transfer", "postal_slip"]
@@ -80,9 +83,9 @@ class Method(Value):
 class Lifecycle(Value):
     """How a service ages (S8); a subscription keeps the one it started with."""
 
-    expiring_days: PositiveInt
-    restricted_days: NonNegativeInt
-    reminder_days: tuple[PositiveInt, ...]
+    expiring_days: Positive
+    restricted_days: NotNegative
+    reminder_days: tuple[Positive, ...]
 
     def status(self, expires_on: date, on: date) -> Status:
         days_left = (expires_on - on).days
@@ -93,7 +96,7 @@ class Lifecycle(Value):
         return Status.EXPIRED if -days_left <= self.restricted_days else Status.ENDED
 
 
-class PriceList(Value):
+class PriceList(Checked):
     """Prices and policies of one version; decisions record what they used of it, so replay never asks again."""
 
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
@@ -145,31 +148,29 @@ class Renewal(Value):
     """What a renewal order does to one service; quantity 0 means that it is not renewed."""
 
     service_id: ServiceId
-    quantity: NonNegativeInt
+    quantity: NotNegative
     expires_on: date
     leap_day: bool = False
 
 
-# The fields of a quote and of its lines stand in alphabetical order of their JSON names: what pydantic writes is then
+# The fields of a quote and of its lines stand in alphabetical order of their JSON names: what is written is then
 # already the canonical JSON that the hash is taken over.
 
 
-class QuoteLine(Value):
-    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
-
+class QuoteLine(Value, kw_only=True, rename={"start": "from", "end": "to"}, omit_defaults=True):
     fraction: str
     """The part of a year that is charged, unreduced, so that the days can be counted: `245/365`, `7/365+1+47/366`."""
-    start: Annotated[date, Field(alias="from")]
+    start: date
     kind: Literal["seats", "extension", "renewal"]
     net: Price
-    quantity: PositiveInt
-    service_id: Annotated[ServiceId | None, Field(exclude_if=lambda value: value is None)] = None
+    quantity: Positive
+    service_id: ServiceId | None = None
     sku: Sku
-    end: Annotated[date, Field(alias="to")]
+    end: date
     unit_price: Price
 
 
-class Quote(Value):
+class Quote(Value, kw_only=True):
     """What an order costs and why: the price accepted is the price (P4)."""
 
     currency: Literal["EUR"] = "EUR"
@@ -290,10 +291,10 @@ def _quote(prices: PriceList, lines: list[QuoteLine], *, extend: bool, expires_o
         lines=tuple(lines),
     )
     # Nobody has seen the quote yet, so it gets its hash in place: a copy would cost as much as making it.
-    quote.__dict__["hash"] = quote_hash(quote)
+    msgspec.structs.force_setattr(quote, "hash", quote_hash(quote))
     return quote
 
 
 def quote_hash(quote: Quote) -> str:
     """SHA-256 of the quote's JSON without `hash`: keys sorted, no white space, UTF-8; anybody can recompute it."""
-    return hashlib.sha256(quote.__pydantic_serializer__.to_json(quote, exclude={"hash"})).hexdigest()
+    return hashlib.sha256(_JSON.encode(quote).replace(b'"hash":"%b",' % quote.hash.encode(), b"", 1)).hexdigest()

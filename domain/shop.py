@@ -107,7 +107,7 @@ class Shop:
             )
             for number, (service, item) in enumerate(zip(data.services, items, strict=True), start=1)
         ]
-        holder = AccountHolder.model_construct(**dict(data.account_holder))
+        holder = AccountHolder(**dict(data.account_holder))
         subscription.start(holder, services, self.prices.lifecycle)
 
     def configure_user(self, data: c.ConfigureUser, at: Moment) -> None:

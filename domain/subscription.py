@@ -154,13 +154,13 @@ class Subscription(Aggregate[SubscriptionEvent]):
 
     def _age(self, service: Service, today: date) -> None:
         status = self.lifecycle.status(service.expires_on, today)
-        facts = {"service_id": service.service_id, "expires_on": service.expires_on}
+        service_id, expires_on = service.service_id, service.expires_on
         if status is Status.EXPIRING and service.status is Status.ACTIVE:
-            self.record(ServiceExpiring.model_validate(facts))
+            self.record(ServiceExpiring(service_id=service_id, expires_on=expires_on))
         if status in (Status.EXPIRED, Status.ENDED) and service.status in (Status.ACTIVE, Status.EXPIRING):
-            self.record(ServiceExpired.model_validate(facts))
+            self.record(ServiceExpired(service_id=service_id, expires_on=expires_on))
         if status is Status.ENDED and service.status is Status.EXPIRED:
-            self.record(ServiceEnded.model_validate(facts))
+            self.record(ServiceEnded(service_id=service_id, expires_on=expires_on))
 
     def _reduce(self, *, before: date) -> None:
         for service in self.services.values():

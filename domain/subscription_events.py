@@ -3,9 +3,7 @@
 from datetime import date
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
-
-from domain.kernel import Event, Value
+from domain.kernel import Event, NotNegative, Positive, Value
 from domain.pricing import Kind, Lifecycle, OrderNumber, ServiceId, Sku, Status
 
 
@@ -19,17 +17,17 @@ class AccountHolder(Value):
     vat_number: str | None = None
 
 
-class StartedService(Value):
+class StartedService(Value, kw_only=True):
     service_id: ServiceId
     sku: Sku
     kind: Kind
-    quantity: PositiveInt
+    quantity: Positive
     active_from: date
     expires_on: date
     leap_day: bool = False
     """The expiry stands for a 29 February (S3)."""
     status: Status
-    included_users: NonNegativeInt = 0
+    included_users: NotNegative = 0
 
 
 class SubscriptionStarted(Event, topic="subscription.subscription-started.v1"):
@@ -54,7 +52,7 @@ class ServicesHeld(Event, topic="subscription.services-held.v1"):
     """An open order extends or renews these services; `keeps` says how many seats of each it leaves (C4, O10)."""
 
     order_number: OrderNumber
-    keeps: dict[ServiceId, NonNegativeInt]
+    keeps: dict[ServiceId, NotNegative]
 
 
 class ServicesReleased(Event, topic="subscription.services-released.v1"):
@@ -67,13 +65,13 @@ class SeatsAdded(Event, topic="subscription.seats-added.v1"):
     order_number: OrderNumber
     service_id: ServiceId
     sku: Sku
-    quantity: PositiveInt
+    quantity: Positive
     active_from: date
     expires_on: date
     leap_day: bool = False
 
 
-class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1"):
+class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1", kw_only=True):
     order_number: OrderNumber
     service_id: ServiceId
     was: date
@@ -82,10 +80,10 @@ class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1"):
     status: Status
 
 
-class ServiceRenewed(Event, topic="subscription.service-renewed.v1"):
+class ServiceRenewed(Event, topic="subscription.service-renewed.v1", kw_only=True):
     order_number: OrderNumber
     service_id: ServiceId
-    quantity: PositiveInt
+    quantity: Positive
     """From `was` on; until then the paid quantity stays (C4)."""
     was: date
     expires_on: date
@@ -104,14 +102,14 @@ class ServiceReduced(Event, topic="subscription.service-reduced.v1"):
     """The term that was paid with more seats is over."""
 
     service_id: ServiceId
-    was: PositiveInt
-    quantity: PositiveInt
+    was: Positive
+    quantity: Positive
 
 
 class ExpiryReminderDue(Event, topic="subscription.expiry-reminder-due.v1"):
     service_id: ServiceId
     expires_on: date
-    days_before: PositiveInt
+    days_before: Positive
 
 
 class ServiceExpiring(Event, topic="subscription.service-expiring.v1"):

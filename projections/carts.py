@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from domain.cart import (
     AlignmentSwitched,
     CartAbandoned,
@@ -71,4 +73,4 @@ class Carts(View[CartRow]):
 
 
 def _plain(quote: Quote | None) -> dict[str, Any] | None:
-    return quote.model_dump(mode="json") if quote else None
+    return msgspec.to_builtins(quote) if quote else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
+import msgspec
 from pydantic_core import to_jsonable_python
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -283,7 +284,7 @@ class _Told:
         return dict(placed[-1])
 
     def quote(self, text: str) -> None:
-        quote = Quote.model_validate_json(json.dumps(self._answer["data"]["quote"]))
+        quote = msgspec.convert(self._answer["data"]["quote"], Quote)
         self.say(text)
         self._console.print(Padding(quote_view.render(self._wired.shopfront.prices, quote), (0, 0, 0, 4), expand=False))
 

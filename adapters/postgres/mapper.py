@@ -1,12 +1,12 @@
-"""Events to bytes and back: pydantic's JSON on the bytes themselves, and only topics that we know."""
+"""Events to bytes and back: msgspec's JSON on the bytes themselves, and only topics that we know."""
 
 import json
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
-from pydantic import BaseModel
 
 from domain.events import BY_TOPIC
 from domain.kernel import Envelope, Event, Recorded
@@ -21,8 +21,8 @@ class UnknownTopic(Exception):
     """The log holds an event that this version doesn't know."""
 
 
-class State(BaseModel, Generic[EventT]):
-    """What is stored of an event beside its place: the envelope's parts, and the event itself as `data`."""
+class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The envelope as it is stored, the same for all events of a command."""
 
     business_time: datetime
     recorded_time: datetime
@@ -35,45 +35,51 @@ class State(BaseModel, Generic[EventT]):
     price_list: str
     command_time: datetime | None = None
     traceparent: str | None = None
+
+
+class State(Opening, Generic[EventT], frozen=True, kw_only=True, gc=False):
+    """What is stored of an event beside its place."""
+
     data: EventT
 
 
-# mypy can't follow a model that is made at run time.
-_VALIDATORS: dict[str, Any] = {
-    topic: State[event].__pydantic_validator__  # type: ignore[valid-type]
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    # mypy can't follow a type that is made at run time.
+    topic: msgspec.json.Decoder(State[event])  # type: ignore[valid-type]
     for topic, event in BY_TOPIC.items()
 }
+encode_value = msgspec.json.Encoder().encode
+"""A value's JSON: money with two decimals and dates as strings."""
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """The envelope's part of the state, the same for all events of a command: an opening to which `data` is added."""
-    id_, more = envelope.command_id, ""
-    if envelope.correlation_id != id_:
-        more += f',"correlation_id":{quoted(envelope.correlation_id)}'
-    if envelope.causation_id != id_:
-        more += f',"causation_id":{quoted(envelope.causation_id)}'
-    if envelope.command_time is not None:
-        more += f',"command_time":"{envelope.command_time.isoformat()}"'
-    if envelope.traceparent is not None:
-        more += f',"traceparent":"{envelope.traceparent}"'
-    return (
-        f'{{"business_time":"{envelope.business_time.isoformat()}"'
-        f',"recorded_time":"{envelope.recorded_time.isoformat()}"'
-        f',"actor":{quoted(envelope.actor)},"command_id":{quoted(id_)},"price_list":{quoted(envelope.price_list)}{more}'
-    ).encode()
+    """The envelope's part of the state, to which `data` is added."""
+    id_ = envelope.command_id
+    opening = Opening(
+        business_time=envelope.business_time,
+        recorded_time=envelope.recorded_time,
+        actor=envelope.actor,
+        command_id=id_,
+        correlation_id=None if envelope.correlation_id == id_ else envelope.correlation_id,
+        causation_id=None if envelope.causation_id == id_ else envelope.causation_id,
+        price_list=envelope.price_list,
+        command_time=envelope.command_time,
+        traceparent=envelope.traceparent,
+    )
+    return encode_value(opening).removesuffix(b"}")
 
 
 def encode(opening: bytes, event: Event) -> bytes:
-    return b'%b,"data":%b}' % (opening, event.__pydantic_serializer__.to_json(event))
+    return b'%b,"data":%b}' % (opening, encode_value(event))
 
 
 def decode_state(topic: str, state: bytes) -> State[Any]:
     """The state of a stored event; raises UnknownTopic, never imports what a name in a table says."""
     try:
-        validator = _VALIDATORS[topic]
+        decoder = _DECODERS[topic]
     except KeyError:
         raise UnknownTopic(f"the log holds an event of topic {topic!r}, which this version doesn't know") from None
-    return validator.validate_json(state)  # type: ignore[no-any-return]
+    return decoder.decode(state)  # type: ignore[no-any-return]
 
 
 class EventMapper(Mapper[str]):

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import TypeAdapter
 
 from domain.commands import PUBLIC
@@ -21,8 +22,8 @@ RULES = re.compile(r" \([A-Z]\d+(/[A-Z])?(, [A-Z]\d+)*\)")
 """References to the rules, which tell the outside nothing."""
 
 COMMANDS: Mapping[str, Any] = PUBLIC
-EVENTS: Mapping[str, Any] = {public_type(topic): event for topic, event in BY_TOPIC.items()}
-ANSWERS: Mapping[str, Any] = {"quote": QuoteGiven, "order": OrderGiven}
+EVENTS: dict[str, Any] = {public_type(topic): event for topic, event in BY_TOPIC.items()}
+ANSWERS: dict[str, Any] = {"quote": QuoteGiven, "order": OrderGiven}
 """What an answer's `data` may hold."""
 
 
@@ -36,15 +37,16 @@ def files() -> dict[str, Schema]:
 def described() -> tuple[dict[str, Schema], dict[str, Schema]]:
     """The schema of each type, mostly a reference, and the definitions they refer to as `#/$defs/…`.
 
-    All that is asked of a model is that pydantic can make a TypeAdapter of it. What is read is described, not what is
-    written: a field with a default may be missing from events that are older than the field.
+    What is read is described, not what is written: a field with a default may be missing from events that are older
+    than the field.
     """
-    models = {**COMMANDS, **EVENTS, **ANSWERS}
-    made, pool = TypeAdapter.json_schemas(
-        [(type_, "validation", TypeAdapter(model)) for type_, model in models.items()], ref_template=DEFS + "{model}"
+    asked, pool = TypeAdapter.json_schemas(
+        [(type_, "validation", TypeAdapter(model)) for type_, model in COMMANDS.items()], ref_template=DEFS + "{model}"
     )
-    roots = {type_: made[type_, "validation"] for type_ in models}
-    defs: dict[str, Schema] = pool.get("$defs", {})
+    said = EVENTS | ANSWERS
+    told, defs = msgspec.json.schema_components(said.values(), ref_template=DEFS + "{name}")
+    roots = {type_: asked[type_, "validation"] for type_ in COMMANDS} | dict(zip(said, told, strict=True))
+    defs |= pool["$defs"]
     for name, schema in defs.items():
         defs[name] = {"title": name, **_tidy(schema)}
         _add_docstrings(defs[name])

@@ -5,12 +5,10 @@ from datetime import date, datetime, time, timedelta
 from itertools import count
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from adapters.cloudevents import parse
 from adapters.kafka.envelopes import headers
 from adapters.postgres.log import StoredEvent
-from adapters.postgres.mapper import encode, encode_envelope
+from adapters.postgres.mapper import encode, encode_envelope, encode_value
 from adapters.settings import load_shopfront
 from consumers.activation import fulfilments
 from consumers.calendar import consequences
@@ -159,7 +157,7 @@ class Story:
             answer |= {"code": decision.refusal.code, "message": decision.refusal.message}
         answer["events"] = [{"type": public_type(event.event.topic), "id": event.id} for event in decision.events]
         if decision.data is not None:
-            answer["data"] = TypeAdapter(type(decision.data)).dump_python(decision.data, mode="json")
+            answer["data"] = json.loads(encode_value(decision.data))
         return answer | {"position": len(self._recorded)}
 
 

@@ -566,11 +566,10 @@ PIECES = [
     b"9" * 19,
     b'"',
     b"\\u0061",
-    b"\x7f",
-    "è".encode(),
     b"null",
     b'"x":1,',
     b"1.0",
+    *(sign.encode("utf-8", "surrogatepass") for sign in ("è", "€", "😀", "°", "\x7f", "\x80", "\x9f", "\ud800")),
 ]
 
 

@@ -12,6 +12,8 @@ from decimal import Decimal
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from domain.cart import Cart
 from domain.commands import PUBLIC as PUBLIC_COMMANDS
 from domain.commands import CloseStreamDay, Command, CommandData, FulfilOrder, parse_data
@@ -342,8 +344,8 @@ class Story:
     def _store(self, recorded: Recorded) -> None:
         """Keep an event as JSON; versions count from 1 without a gap, and business time never runs back (T3)."""
         stream, when = recorded.originator_id, recorded.envelope.business_time
-        written = recorded.event.model_dump_json(by_alias=True)
-        event = BY_TOPIC[recorded.event.topic].model_validate_json(written)
+        written = msgspec.json.encode(recorded.event)
+        event = msgspec.json.decode(written, type=BY_TOPIC[recorded.event.topic])
         assert event == recorded.event
         history = self._stored.setdefault(stream, [])
         assert recorded.originator_version == len(history) + 1
@@ -378,7 +380,7 @@ def dump(value: object) -> object:
         case Decimal():
             return f"{value:.2f}"
         case Value():
-            return type(value).__name__, dump(dict(value))
+            return type(value).__name__, dump(msgspec.structs.asdict(value))
         case Service():
             return {name: dump(getattr(value, name)) for name in Service.__slots__}
         case dict():

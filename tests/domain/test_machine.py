@@ -17,6 +17,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -90,7 +91,7 @@ class Customers(RuleBasedStateMachine):
     )
     def three_customers(self, ends: list[int], seats: int, restricted: int) -> None:
         """Whose services end soon or later; under the short policy they end for good before an order lapses."""
-        lifecycle = PRICES.lifecycle.model_copy(update={"restricted_days": restricted})
+        lifecycle = msgspec.structs.replace(PRICES.lifecycle, restricted_days=restricted)
         self.restricted = restricted
         self.story.reopen(PRICES.model_copy(update={"lifecycle": lifecycle}))
         for subscription, days in zip(SUBS, ends, strict=True):

@@ -6,14 +6,21 @@ from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import msgspec
 from eventsourcing.domain import Aggregate, event
 
 from domain import errors
+from domain.kernel import Value
 from domain.pricing import Holding, Lifecycle, Quote, Status
 from domain.subscription import USERNAME
 from domain.terms import Anchor
 
 NOTHING = Decimal("0.00")
+
+
+def plain(value: Value) -> Any:
+    """A quote or another value in parts that the library's transcoder takes."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 class Subscription(Aggregate):
@@ -133,7 +140,7 @@ class Cart(Aggregate):
     def choose_seats(self, quantity: int, quote: Quote, on: date) -> None:
         if self.renewal:
             raise errors.CartHoldsOther
-        self._choose_seats(quantity, quote.model_dump(mode="json"), on)
+        self._choose_seats(quantity, plain(quote), on)
 
     @event("SeatsChosen")
     def _choose_seats(self, quantity: int, quote: dict[str, Any], on: date) -> None:
@@ -144,7 +151,7 @@ class Cart(Aggregate):
             raise errors.CartHoldsOther
         if quote is None:
             raise errors.CartEmpty
-        self._choose_renewal(services, years, quote.model_dump(mode="json"), on)
+        self._choose_renewal(services, years, plain(quote), on)
 
     @event("RenewalChosen")
     def _choose_renewal(self, services: dict[str, int], years: int, quote: dict[str, Any], on: date) -> None:
@@ -152,7 +159,7 @@ class Cart(Aggregate):
 
     def switch_alignment(self, extend: bool, quote: Quote | None, on: date) -> None:
         if extend != self.extend:
-            self._switch_alignment(extend, quote.model_dump(mode="json") if quote else None, on)
+            self._switch_alignment(extend, plain(quote) if quote else None, on)
 
     @event("AlignmentSwitched")
     def _switch_alignment(self, extend: bool, quote: dict[str, Any] | None, on: date) -> None:

@@ -24,7 +24,7 @@ from domain.kernel import ROME
 from domain.order_number import BLOCK, OrderNumbers
 from domain.pricing import Kind, PriceList, Quote, renewal_quote, renewals, seats_quote
 from domain.shop import CLOCK_SKEW
-from scripts.benches.plain.aggregates import NOTHING, Calendar, Cart, Order, Payment, Subscription
+from scripts.benches.plain.aggregates import NOTHING, Calendar, Cart, Order, Payment, Subscription, plain
 
 AggregateT = TypeVar("AggregateT", bound=Aggregate)
 
@@ -101,7 +101,7 @@ class PlainShop(Application[UUID]):
             }
             for number, (service, item) in enumerate(zip(data.services, items, strict=True), start=1)
         ]
-        holder, lifecycle = data.account_holder.model_dump(), self.prices.lifecycle.model_dump(mode="json")
+        holder, lifecycle = data.account_holder.model_dump(), plain(self.prices.lifecycle)
         self.save(Subscription(name=data.subscription_id, holder=holder, services=services, lifecycle=lifecycle))
 
     def configure_user(self, data: c.ConfigureUser, on: date) -> None:
@@ -172,7 +172,7 @@ class PlainShop(Application[UUID]):
         else:
             keeps = {}
         subscription.refuse_held(keeps)
-        quoted, number = quote.model_dump(mode="json"), next(self.numbers)
+        quoted, number = plain(quote), next(self.numbers)
         order = Order(
             number=number,
             subscription=data.subscription_id,
