@@ -27,7 +27,7 @@ from adapters.settings import Settings, SettingsError
 PATIENCE_MS = 5_000
 """How long anything may take before the brokers count as away; whoever asks us to end waits ten seconds in all."""
 DELIVERY_MS = 10_000
-"""After which a record that was not acknowledged is given up, with the producer that can't be trusted any more."""
+"""After which whoever sends gives up what was not acknowledged, all at once, and the producer with it."""
 DEAD_LETTERS_ARE_KEPT_MS = 365 * 24 * 3600 * 1000
 DEAD_LETTER_BYTES = 16 * 1024 * 1024
 """Of a whole record: whoever compresses gets more into the commands' topic than its own limit says."""
@@ -93,7 +93,8 @@ class Cluster:
             linger_ms=2,
             batch_size=256 * 1024,
             max_request_size=2 * DEAD_LETTER_BYTES,
-            delivery_timeout_ms=DELIVERY_MS,
+            # Never reached: the library would give up one batch and then send the next, out of order.
+            delivery_timeout_ms=6 * DELIVERY_MS,
             request_timeout_ms=PATIENCE_MS,
             max_block_ms=PATIENCE_MS,
         )

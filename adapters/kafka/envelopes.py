@@ -42,11 +42,11 @@ def headers(event: StoredEvent) -> tuple[bytes, list[tuple[str, bytes]]]:
 
 
 def event_in(data: bytes, headers: Sequence[tuple[str, bytes]]) -> Recorded | None:
-    """The event of a record that the publisher made; None if this version doesn't know its type."""
-    said: Mapping[str, str] = {name: value.decode() for name, value in headers}
-    topic = said["ce_type"].removeprefix(PREFIX)
+    """The event of a record that the publisher made; None if it is somebody else's, or of a type not known here."""
+    topic = (dict(headers).get("ce_type") or b"").decode(errors="replace").removeprefix(PREFIX)
     if topic not in BY_TOPIC:
         return None
+    said: Mapping[str, str] = {name: value.decode() for name, value in headers}
     stream, _, version = said["ce_id"].rpartition("@")
     envelope = {name: said[header] for name, header in ATTRIBUTES.items() if header in said}
     state = b"%b%b%b}" % (to_json(envelope)[:-1], DATA, data)

@@ -8,11 +8,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from kafka.errors import KafkaTimeoutError  # type: ignore[import-untyped]
 
-from adapters.kafka.cluster import DELIVERY_MS, PATIENCE_MS, Cluster, end_producer
+from adapters.kafka.cluster import DELIVERY_MS, Cluster, end_producer
 
 Mark = TypeVar("Mark")
-GIVEN_UP = (DELIVERY_MS + PATIENCE_MS) / 1000
-"""Seconds after which even the producer's own judgement is no longer waited for: it is known to hang."""
+GIVEN_UP = DELIVERY_MS / 1000  # seconds
 MOST = 16
 """Batches under way, so that brokers that don't acknowledge fill no memory."""
 
@@ -44,9 +43,9 @@ class Sending(Generic[Mark]):
         """Hand a batch to the producer; `mark` comes back when all of it is acknowledged."""
         if self._producer is None:
             self._producer = self._cluster.producer()
-        send = self._producer.send
+        send, since = self._producer.send, time.monotonic()
         futures = [send(topic, value, key, headers) for topic, key, value, headers in records]
-        self._under_way.append((mark, time.monotonic(), futures))
+        self._under_way.append((mark, since, futures))
 
     def acknowledged(self, *, wait: float = 0) -> list[Mark]:
         """The marks of the batches that are done, in their order; raises KafkaError."""

@@ -3,18 +3,21 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaTimeoutError  # type: ignore[import-untyped]
 
 from adapters.kafka import KafkaAway
 from adapters.kafka.cluster import Cluster
 from adapters.kafka.envelopes import event_in
 from adapters.kafka.events import KafkaSource
 from adapters.kafka.publisher import Publisher
+from adapters.kafka.sending import GIVEN_UP, Outgoing, Sending
 from adapters.postgres.effects import EffectWorker
 from adapters.postgres.readers import CommandingReader, activation_worker
 from adapters.settings import Settings
@@ -174,6 +177,27 @@ def test_a_broker_that_fails_loses_no_event_and_keeps_their_order(office: Office
         assert by_key(upstream.events()) == logged(office)
 
 
+@pytest.mark.slow
+def test_what_is_given_up_is_not_overtaken_by_what_was_sent_after_it() -> None:
+    with a_cluster() as brokers:
+        cluster = Cluster(Settings(kafka=brokers.bootstrap, kafka_partitions=1))
+        upstream = Upstream(cluster, brokers.bootstrap)
+        sending: Sending[str] = Sending(cluster)
+        sending.send([Outgoing(cluster.topics.events, None, b"1", [])], "first")
+        until(lambda: sending.acknowledged() == ["first"])
+        away(brokers, "killed")
+        # Each fills a batch of its own; the second has much time left when the first has none.
+        sending.send([Outgoing(cluster.topics.events, None, b"2" * 400_000, [])], "given up")
+        time.sleep(GIVEN_UP * 0.8)
+        sending.send([Outgoing(cluster.topics.events, None, b"3" * 400_000, [])], "later")
+        with pytest.raises(KafkaTimeoutError):
+            until(sending.acknowledged, seconds=GIVEN_UP)
+        back(brokers, "killed")
+
+        until(lambda: [record.value[:1] for record in upstream.events()] == [b"1", b"2", b"3"], seconds=20)
+        sending.close(1)
+
+
 def patiently(office: Office, publisher: Publisher) -> None:
     """As the runner of workers does: what fails is tried again."""
 
@@ -252,6 +276,22 @@ def test_email_from_kafka_is_sent_once_though_it_is_read_twice(
         worker.close()
 
     assert len(office.mail) == 1
+
+
+def test_what_somebody_else_has_put_among_the_events_is_passed_over(
+    office: Office, publisher: Publisher, upstream: Upstream, cluster: Cluster, from_kafka: KafkaSource
+) -> None:
+    started(office, "SUB-A")
+    producer = cluster.producer()
+    for headers in ([], [("ce_type", b"\xff")], [("ce_type", b"seatline.from-the-future.v1")]):
+        producer.send(cluster.topics.events, b"\xff", b"SUB-A", headers).get(timeout=10)
+    producer.close(timeout=5)
+    office.drain(publisher)
+    seen: list[Recorded] = []
+
+    office.drain(CommandingReader(ACTIVATION, from_kafka, seen.extend))
+
+    assert [event.id for event in seen] == ["subscription/SUB-A@1"]
 
 
 class Another(Cluster):
