@@ -1,6 +1,12 @@
-"""Upstream: whoever publishes commands, and reads what comes back, over Kafka."""
+"""Upstream: whoever publishes commands, and reads what comes back, over Kafka; and the program between."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -8,9 +14,36 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition  # type: ignor
 from kafka.admin import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
 
 from adapters.kafka.cluster import Cluster
-from tests.office import Reply
+from tests.office import Office, Reply
 
 Headers = list[tuple[str, bytes]]
+PROGRAM = Path(sys.executable).with_name("seatline")
+
+
+@contextmanager
+def running(
+    office: Office, cluster: Cluster, broker: str, *arguments: str, **more: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The installed program in a process of its own."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SEATLINE_")}
+    settings = {
+        "SEATLINE_DATABASE_URL": office.url,
+        "SEATLINE_KAFKA": broker,
+        "SEATLINE_KAFKA_PREFIX": cluster.topics.commands.removesuffix("commands"),
+        "SEATLINE_BATCH_SIZE": "20",
+        "SEATLINE_LOG_FORMAT": "json",
+    }
+    with subprocess.Popen(
+        [PROGRAM, *arguments],
+        env=plain | settings | more,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Upstream:

@@ -1,11 +1,9 @@
 """Commands from Kafka: each decided once and answered, whoever is killed, cut off or sent nonsense."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
@@ -24,11 +22,10 @@ from adapters.settings import Settings
 from scripts.torments.wire import Wire
 from tests.broker import a_cluster
 from tests.office import BASE, Office, an_office, service, until
-from tests.upstream import Headers, Upstream
+from tests.upstream import Headers, Upstream, running
 
 pytestmark = pytest.mark.kafka
 
-PROGRAM = Path(sys.executable).with_name("seatline")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -270,30 +267,6 @@ def test_records_of_transactions_are_read_once_they_are_committed(
 
 
 # Processes
-
-
-@contextmanager
-def running(office: Office, cluster: Cluster, broker: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The installed program in a process of its own."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("SEATLINE_")}
-    settings = {
-        "SEATLINE_DATABASE_URL": office.url,
-        "SEATLINE_KAFKA": broker,
-        "SEATLINE_KAFKA_PREFIX": cluster.topics.commands.removesuffix("commands"),
-        "SEATLINE_BATCH_SIZE": "20",
-        "SEATLINE_LOG_FORMAT": "json",
-    }
-    with subprocess.Popen(
-        [PROGRAM, *arguments],
-        env=plain | settings,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def claims(office: Office) -> int:
