@@ -13,6 +13,7 @@ from psycopg import Connection
 from adapters.kafka.cluster import PATIENCE_MS, Cluster
 from adapters.kafka.envelopes import event_in
 from adapters.postgres.log import EventLog
+from adapters.postgres.readers import reach_position
 from domain.kernel import Recorded
 
 log = structlog.get_logger()
@@ -34,6 +35,8 @@ class KafkaSource:
         self._events = events
         self._cluster = cluster
         self._reader = reader
+        self._place = f"{reader} from kafka"
+        """What says in the database how far the group has got; where to go on from, Kafka knows better."""
         self._consumer: Any = None
         self._joined = 0.0
 
@@ -51,6 +54,8 @@ class KafkaSource:
             ]
             with self._events.connection() as connection, connection.transaction():
                 yield connection, events
+                if events:
+                    reach_position(connection, self._place, max(event.position for event in events))
         except BaseException:
             for place, records in polled.items():
                 self._consumer.seek(place, records[0].offset)

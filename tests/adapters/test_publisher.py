@@ -260,6 +260,8 @@ def test_activation_from_kafka_fulfils_as_from_the_log(
 
     assert office.facts().count("OrderFulfilled") == 1
     assert office.facts().count("SeatsAdded") == 1
+    [[read]] = office.ask("SELECT position FROM seatline.positions WHERE reader = 'activation from kafka'")
+    assert read == office.log.head()
 
 
 def test_email_from_kafka_is_sent_once_though_it_is_read_twice(
