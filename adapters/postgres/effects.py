@@ -59,6 +59,13 @@ class EffectWorker:
         self._source.close()
 
     def _plan(self) -> bool:
+        """Plan for about a second what the unread events ask for: after an outage they are many."""
+        busy, until = False, time.monotonic() + TURN
+        while time.monotonic() < until and self._plan_page():
+            busy = True
+        return busy
+
+    def _plan_page(self) -> bool:
         with self._source.page() as (connection, events):
             self._insert(connection, [effect for event in events if (effect := self._consumer.plan(event))])
         return bool(events)

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from adapters.books import StoredBooks
 from adapters.clerk import Clerk
 from adapters.postgres.effects import EffectWorker
@@ -156,7 +158,7 @@ def activator_with_a_key_for_each_attempt(log: EventLog, clock: Clock, url: str)
     provisioner = Provisioner(url, timeout=TIMEOUT)
 
     def provision(purchase: Purchase) -> None:
-        provisioner.activate(purchase.model_copy(update={"order_number": f"{purchase.order_number}-{uuid4()}"}))
+        provisioner.activate(replace(purchase, order_number=f"{purchase.order_number}-{uuid4()}"))
 
     return _activating(log, clock, provision)
 

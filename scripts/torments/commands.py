@@ -6,14 +6,16 @@ Workers are killed at every step of their work, and stand still for longer than 
 import json
 import random
 import signal
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import TopicPartition  # type: ignore[import-untyped]
 
+from adapters.kafka import KafkaAway
 from adapters.kafka.asking import publish
 from adapters.kafka.cluster import Cluster, end_producer
 from adapters.postgres.database import connected
@@ -24,8 +26,10 @@ from scripts.torments.ledger import Outcome
 from scripts.torments.machine import a_machine
 from scripts.torments.mortals import Bug, Fate, Mortal, Point, mortal
 
+Made = TypeVar("Made")
+
 FULL = 1_000
-QUICK = 36
+QUICK = 20
 """Kills; a fifth as many stops come on top."""
 LANES = 4
 """Installations beside each other on one database and one broker, since a group needs a while after each death."""
@@ -94,7 +98,7 @@ class Lane:
         self._ids: list[str] = []
 
     def run(self, kills: int, stops: int) -> tuple[list[str], Counter[str], list[str]]:
-        self._cluster.ensure_topics()
+        _patiently(self._cluster.ensure_topics)
         fired: Counter[str] = Counter()
         fates = [(point, signal.SIGKILL) for point in islice(cycle(POINTS), kills)]
         fates += [(point, signal.SIGSTOP) for point in islice(cycle(POINTS), stops)]
@@ -122,7 +126,7 @@ class Lane:
             id_ = f"{self._number}-{len(self._ids)}"
             self._ids.append(id_)
             lines.append((id_.encode(), command(id_), []))
-        producer = self._cluster.producer()
+        producer = _patiently(self._cluster.producer)
         publish(producer, self._cluster.topics.commands, lines)
         end_producer(producer, 1)
 
@@ -145,7 +149,7 @@ class Lane:
         """How often each id was answered, when no more answers come."""
         found: Counter[str] = Counter()
         topic = self._cluster.topics.replies
-        consumer = self._cluster.consumer(None)
+        consumer = _patiently(lambda: self._cluster.consumer(None))
         consumer.assign([TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)])
         silent = 0
         while silent < PATIENCE * 2 and len(found) < len(self._ids):
@@ -154,6 +158,17 @@ class Lane:
             found.update(json.loads(record.value)["command_id"] for record in records)
         consumer.close(timeout_ms=1_000)
         return found
+
+
+def _patiently(make: Callable[[], Made]) -> Made:
+    """On a machine that is busy with dying workers, a broker may take long to answer somebody new."""
+    until = time.monotonic() + PATIENCE * 4
+    while True:
+        try:
+            return make()
+        except KafkaAway:
+            if time.monotonic() > until:
+                raise
 
 
 def command(id_: str) -> bytes:
