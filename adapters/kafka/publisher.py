@@ -54,7 +54,7 @@ class Publisher:
         yield CounterMetricFamily("seatline_events_published", "Events that the brokers have.", value=self.published)
 
     def _publish(self, connection: Any) -> bool:
-        sent = begin = read_position(connection, self.name)
+        sent = reached = begin = read_position(connection, self.name)
         until = time.monotonic() + TURN
         more = True
         while more or self._sending:
@@ -67,7 +67,8 @@ class Publisher:
             is_last = not more or self._sending.is_full
             for position in self._sending.acknowledged(wait=0.2 if is_last else 0):
                 reach_position(connection, self.name, position)
-        self.published += sent - begin
+                self.published += position - reached
+                reached = position
         return sent > begin
 
     def _outgoing(self, event: StoredEvent) -> Outgoing:

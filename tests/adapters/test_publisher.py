@@ -101,6 +101,8 @@ def test_what_is_published_is_the_log(office: Office, upstream: Upstream, publis
     assert len(records) == office.log.head()
     read = {position(record): event_in(record.value, record.headers) for record in records}
     assert [read[place] for place in sorted(read)] == office.log.page(0, 1_000)
+    [figure] = publisher.figures()
+    assert [sample.value for sample in figure.samples] == [office.log.head()]
 
 
 def test_an_event_is_a_cloud_event_in_binary_mode(office: Office, upstream: Upstream, publisher: Publisher) -> None:
