@@ -214,3 +214,15 @@ def a_role(url: str, options: LiteralString) -> Iterator[tuple[str, str]]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def test_columns_of_a_batch_that_are_not_equally_long_store_nothing(office: Office) -> None:
+    """As they would be if a separator had got into a value."""
+    separated = "order/1\x1forder/2"
+
+    with pytest.raises(psycopg.errors.DataException, match="not equally long"):
+        office.tell(
+            "SELECT seatline.append('', '{}', '', '{}', '', '', '{}', %s, '{1}', 't', '{}', 's', '', '{}')", separated
+        )
+
+    assert office.log.head() == 0
