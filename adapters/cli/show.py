@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from msgspec import to_builtins
 from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +34,7 @@ def console(*, markup: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    sys.stdout.write(to_json(value).decode() + "\n")
+    sys.stdout.write(to_json(value, fallback=to_builtins).decode() + "\n")
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
