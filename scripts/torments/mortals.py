@@ -106,7 +106,7 @@ def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | N
     inbox.REST = (0.05, 0.2)
     if worker == "publisher":
         # A broker is away past what a producer takes much sooner.
-        cluster.DELIVERY_MS, cluster.PATIENCE_MS, sending.GIVEN_UP = 1_500, 1_000, 2.5
+        cluster.PATIENCE_MS, sending.GIVEN_UP = 1_000, 2.5
     if bug:
         _replace(bug.instead_of, lambda _: _found(bug.put)[2])
     if fate:

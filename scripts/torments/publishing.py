@@ -33,7 +33,7 @@ QUICK = 6
 AT_ONCE = 200
 """Commands decided before each fault."""
 STANDSTILL = (0.2, 4.0)
-"""Seconds; the publisher's producer gives up after 1.5."""
+"""Seconds; the publisher's producer is given up after 2.5."""
 PATIENCE = 60.0
 
 POINTS = (
