@@ -13,8 +13,10 @@ import pytest
 from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
 from adapters.embedded import embedded_postgres, temporary_home
+from adapters.kafka.cluster import Cluster
 from adapters.postgres.database import connected, prepare
 from adapters.postgres.views import create_views
+from adapters.settings import Settings
 
 for helper in ("tests.office", "tests.domain.given"):
     pytest.register_assert_rewrite(helper)
@@ -23,6 +25,7 @@ from scripts.torments.postoffice import PostOffice, a_post_office  # noqa: E402
 from scripts.torments.wire import Wire, a_wire  # noqa: E402
 from tests.broker import delete_topics, shared_broker, stop_shared_broker  # noqa: E402
 from tests.office import Office, an_office  # noqa: E402
+from tests.upstream import Upstream  # noqa: E402
 
 HOME = pytest.StashKey[Path]()
 TEMPLATE_LOCK = 7328042
@@ -113,6 +116,16 @@ def kafka_prefix(broker: str) -> Iterator[str]:
     prefix = f"test-{uuid4().hex}."
     yield prefix
     delete_topics(broker, prefix)
+
+
+@pytest.fixture
+def cluster(broker: str, kafka_prefix: str) -> Cluster:
+    return Cluster(Settings(kafka=broker, kafka_prefix=kafka_prefix, kafka_partitions=2))
+
+
+@pytest.fixture
+def upstream(cluster: Cluster, broker: str) -> Upstream:
+    return Upstream(cluster, broker)
 
 
 @pytest.fixture

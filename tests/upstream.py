@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition  # type: ignor
 from kafka.admin import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
 
 from adapters.kafka.cluster import Cluster
+from scripts.torments.machine import all_records
 from tests.office import Office, Reply
 
 Headers = list[tuple[str, bytes]]
@@ -85,16 +86,7 @@ class Upstream:
 
     def read(self, topic: str) -> list[Any]:
         """All records of a topic, partition by partition."""
-        consumer = self.cluster.consumer(None)
-        there = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
-        consumer.assign(there)
-        consumer.seek_to_beginning(*there)
-        ends, found = consumer.end_offsets(there), []
-        while any(consumer.position(place) < ends[place] for place in there):
-            for records in consumer.poll(timeout_ms=100).values():
-                found += records
-        consumer.close()
-        return found
+        return all_records(self.cluster, topic)
 
     def replies(self) -> list[Reply]:
         return [json.loads(record.value) for record in self.read(self.topics.replies)]

@@ -1,11 +1,15 @@
-"""A broker of its own, or the cluster that the settings name."""
+"""A broker of its own, or the cluster that the settings name, and what is to be read there."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from kafka import TopicPartition  # type: ignore[import-untyped]
 
 from adapters.embedded import temporary_home
-from scripts.broker.cluster import Cluster
+from adapters.kafka.cluster import Cluster
+from scripts.broker.cluster import Cluster as Brokers
 
 
 @contextmanager
@@ -15,9 +19,23 @@ def a_machine() -> Iterator[str]:
         yield given
         return
     with temporary_home() as home:
-        cluster = Cluster.at(home)
-        cluster.start()
+        brokers = Brokers.at(home)
+        brokers.start()
         try:
-            yield cluster.bootstrap
+            yield brokers.bootstrap
         finally:
-            cluster.stop()
+            brokers.stop()
+
+
+def all_records(cluster: Cluster, topic: str) -> list[Any]:
+    """What a topic holds now, partition by partition."""
+    consumer = cluster.consumer(None)
+    there = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
+    consumer.assign(there)
+    consumer.seek_to_beginning(*there)
+    ends, found = consumer.end_offsets(there), []
+    while any(consumer.position(place) < ends[place] for place in there):
+        for records in consumer.poll(timeout_ms=100).values():
+            found += records
+    consumer.close(timeout_ms=1_000)
+    return found

@@ -12,8 +12,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from kafka import TopicPartition  # type: ignore[import-untyped]
-
 from adapters.cloudevents import parse
 from adapters.embedded import temporary_home
 from adapters.kafka.cluster import Cluster
@@ -25,6 +23,7 @@ from scripts.benches.stage import Stage
 from scripts.broker.cluster import Broker
 from scripts.broker.cluster import Cluster as Brokers
 from scripts.torments.ledger import Outcome
+from scripts.torments.machine import all_records
 from scripts.torments.mortals import Bug, Fate, Mortal, Point
 from scripts.workload.market import Market
 
@@ -80,7 +79,7 @@ def torment(stage: Stage, size: int, *, bug: Bug | None = None) -> Outcome:
             level = _is_level(near.log)
             publisher.kill()
             complaints = [] if level else [f"not everything is published after {PATIENCE:.0f} s"]
-            records = _records(Cluster(Settings(kafka=brokers.bootstrap)))
+            records = _published(brokers.bootstrap)
             complaints += _complaints(near.log, records)
         finally:
             brokers.stop()
@@ -110,19 +109,9 @@ def _is_level(log: EventLog) -> bool:
     return False
 
 
-def _records(cluster: Cluster) -> list[Any]:
-    """All of the events' topic, partition by partition."""
-    topic = cluster.topics.events
-    consumer = cluster.consumer(None)
-    there = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-    consumer.assign(there)
-    consumer.seek_to_beginning(*there)
-    ends, found = consumer.end_offsets(there), []
-    while any(consumer.position(place) < ends[place] for place in there):
-        for records in consumer.poll(timeout_ms=200).values():
-            found += records
-    consumer.close(timeout_ms=1_000)
-    return found
+def _published(servers: str) -> list[Any]:
+    cluster = Cluster(Settings(kafka=servers))
+    return all_records(cluster, cluster.topics.events)
 
 
 def _complaints(log: EventLog, records: list[Any]) -> Iterator[str]:

@@ -29,16 +29,6 @@ pytestmark = pytest.mark.kafka
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-@pytest.fixture
-def cluster(broker: str, kafka_prefix: str) -> Cluster:
-    return Cluster(Settings(kafka=broker, kafka_prefix=kafka_prefix, kafka_partitions=2))
-
-
-@pytest.fixture
-def upstream(cluster: Cluster, broker: str) -> Upstream:
-    return Upstream(cluster, broker)
-
-
 @contextmanager
 def working(office: Office, cluster: Cluster) -> Iterator[CommandsWorker]:
     worker = CommandsWorker(office.log, office.another_clerk(), cluster, batch_size=100)
