@@ -16,7 +16,8 @@ import pytest
 
 from adapters.kafka.cluster import Cluster
 from adapters.kafka.header_names import HeaderName
-from adapters.kafka.inbox import CommandsWorker, TopicRecreated
+from adapters.kafka.inbox import CommandsWorker
+from adapters.kafka.partitions import TopicRecreated
 from adapters.postgres.database import DatabaseAway
 from adapters.settings import Settings
 from scripts.torments.wire import Wire
