@@ -1,7 +1,6 @@
 """Row 1: a command acknowledged by the broker gets exactly one durable decision per id, and an answer.
 
-Workers are killed at every step of their work, stand still for longer than their session lasts, never hear that the
-database has committed, and see others join and leave while they are in the middle of a batch.
+Workers are killed at every step of their work, and stand still for longer than their session lasts.
 """
 
 import json
@@ -11,12 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from functools import partial
 from itertools import cycle, islice
 from typing import Any, TypeVar
 
-from kafka import KafkaAdminClient, TopicPartition  # type: ignore[import-untyped]
+from kafka import TopicPartition  # type: ignore[import-untyped]
 
 from adapters.kafka import KafkaAway
 from adapters.kafka.asking import publish
@@ -28,20 +25,17 @@ from scripts.benches.stage import Stage
 from scripts.torments.ledger import Outcome
 from scripts.torments.machine import a_machine
 from scripts.torments.mortals import Bug, Fate, Mortal, Point, mortal
-from scripts.torments.wire import Wire
 
 Made = TypeVar("Made")
 
 FULL = 1_000
-QUICK = 16
-"""Kills; on top come a fifth as many stops, and a tenth of each other fault."""
+QUICK = 20
+"""Kills; a fifth as many stops come on top."""
 LANES = 4
 """Installations beside each other on one database and one broker, since a group needs a while after each death."""
 AT_ONCE = 25
 """Commands published before each fault."""
 PATIENCE = 15.0
-STORING = b',"events":['
-"""What only that question holds which stores a batch, and commits it."""
 
 INBOX = "adapters.kafka.inbox:CommandsWorker"
 POINTS = (
@@ -55,7 +49,6 @@ POINTS = (
     Point("before the offset", f"{INBOX}._note_answered"),
     Point("after the offset", "adapters.kafka.partitions:Partitions.tell_kafka", after=True),
 )
-WITHIN_A_BATCH = POINTS[1:5]
 PLANTED = {
     "the offset moves before the commit": {
         "bug": Bug("adapters.postgres.log:Session.append", "scripts.torments.commands:move_first_and_store_later")
@@ -66,18 +59,21 @@ PLANTED = {
 }
 
 
-def torment(stage: Stage, size: int, seed: int, *, bug: Bug | None = None) -> Outcome:
+def torment(stage: Stage, size: int, *, bug: Bug | None = None) -> Outcome:
     fired: Counter[str] = Counter()
     complaints: list[str] = []
     sent = 0
-    with a_machine() as servers, stage.database() as url, ThreadPoolExecutor(LANES) as threads, ExitStack() as stack:
+    with a_machine() as servers, stage.database() as url, ThreadPoolExecutor(LANES) as lanes:
         with engine(Settings(database_url=url)):
             pass  # makes the schema
-        lanes = [stack.enter_context(closing(Lane(url, servers, number, seed, bug))) for number in range(LANES)]
-        for running in [threads.submit(lane.run, size // LANES) for lane in lanes]:
-            ids, faults, wrong = running.result()
+        running = [
+            lanes.submit(Lane(url, servers, number, bug).run, size // LANES, max(1, size // LANES // 5))
+            for number in range(LANES)
+        ]
+        for lane in running:
+            ids, points, wrong = lane.result()
             sent += len(ids)
-            fired += faults
+            fired += points
             complaints += wrong
         complaints += _gaps(url)
     return Outcome({"commands": sent, **dict(sorted(fired.items()))}, complaints)
@@ -86,105 +82,43 @@ def torment(stage: Stage, size: int, seed: int, *, bug: Bug | None = None) -> Ou
 class Lane:
     """An installation whose workers die one after the other, two at a time."""
 
-    def __init__(self, url: str, servers: str, number: int, seed: int, bug: Bug | None) -> None:
+    def __init__(self, url: str, servers: str, number: int, bug: Bug | None) -> None:
         prefix = f"lane-{number}."
         self._url = url
-        self._wire = Wire(url)
         self._bug = bug
         self._number = number
-        self._chance = random.Random(f"{seed} {number}")  # noqa: S311  reproducible on purpose
+        self._chance = random.Random(number)  # noqa: S311  reproducible on purpose
         self._settings = {
-            "SEATLINE_DATABASE_URL": self._wire.url,
+            "SEATLINE_DATABASE_URL": url,
             "SEATLINE_KAFKA": servers,
             "SEATLINE_KAFKA_PREFIX": prefix,
             "SEATLINE_BATCH_SIZE": "10",
         }
         self._cluster = Cluster(Settings(kafka=servers, kafka_prefix=prefix, kafka_partitions=3))
-        self._group = Group(servers, f"{prefix}commands")
         self._ids: list[str] = []
-        self._fired: Counter[str] = Counter()
-        self._beside: Mortal | None = None
 
-    def close(self) -> None:
-        self._group.close()
-        self._wire.close()
-
-    def run(self, kills: int) -> tuple[list[str], Counter[str], list[str]]:
+    def run(self, kills: int, stops: int) -> tuple[list[str], Counter[str], list[str]]:
         _patiently(self._cluster.ensure_topics)
-        tenth = max(1, kills // 10)
-        faults: list[Callable[[], None]] = []
-        faults += [partial(self._strike, point, signal.SIGKILL) for point in islice(cycle(POINTS), kills)]
-        faults += [partial(self._strike, point, signal.SIGSTOP) for point in islice(cycle(POINTS), 2 * tenth)]
-        faults += [self._lose_an_answer] * tenth
-        rebalances = cycle((self._join_another, self._leave_one))
-        faults += islice(rebalances, self._number, self._number + tenth)
-        self._chance.shuffle(faults)
-        for fault in faults:
-            fault()
-        self._go_on_beside(None)
-        self._fired["answers to COMMIT lost"] = self._wire.lost
-        return self._ids, self._fired, list(self._complaints())
-
-    def _strike(self, point: Point, sign: signal.Signals) -> None:
-        self._publish()
-        process = self._worker(Fate(point, self._chance.choice((1, 1, 2, 3)), sign))
-        if process.wait(PATIENCE):
-            self._fired[f"{'stops' if sign == signal.SIGSTOP else 'kills'}, {point.name}"] += 1
-        self._go_on_beside(process)
-
-    def _lose_an_answer(self) -> None:
-        self._publish()
-        lost, until = self._wire.lost, time.monotonic() + PATIENCE
-        self._wire.lose_answer(to=STORING)
-        process = self._worker(None)
-        while self._wire.lost == lost and time.monotonic() < until:
-            time.sleep(0.02)
-        self._go_on_beside(process)
-
-    def _join_another(self) -> None:
-        self._go_on_beside(None)
-        self._group.wait_for("Empty", "Dead")
-        one = self._worker(self._lingering())
-        self._publish()
-        if one.wait(PATIENCE):
-            self._go_on_beside(self._worker(None))
-            self._note_rebalance("joined", one)
-        self._go_on_beside(one)
-
-    def _leave_one(self) -> None:
-        self._go_on_beside(None)
-        self._group.wait_for("Empty", "Dead")
-        other = self._worker(None)
-        self._go_on_beside(other)
-        self._group.wait_for("Stable")  # so that nobody who is at a batch must first let it in
-        one = self._worker(self._lingering())
-        if self._group.wait_for("Stable", members=2):
+        fired: Counter[str] = Counter()
+        fates = [(point, signal.SIGKILL) for point in islice(cycle(POINTS), kills)]
+        fates += [(point, signal.SIGSTOP) for point in islice(cycle(POINTS), stops)]
+        self._chance.shuffle(fates)
+        beside: Mortal | None = None
+        for point, sign in fates:
             self._publish()
-            if one.wait(PATIENCE):
-                other.leave()
-                self._note_rebalance("left", one)
-        self._go_on_beside(one)
-
-    def _note_rebalance(self, how: str, one: Mortal) -> None:
-        """The group shares its partitions anew, and waits for `one`, which is still at its batch."""
-        if self._group.wait_for("PreparingRebalance"):
-            self._fired[f"others {how} within a batch"] += 1
-        one.go_on()
-
-    def _go_on_beside(self, process: Mortal | None) -> None:
-        """Whoever stands still is awake again when another has its partitions, and both go on for a while."""
-        if self._beside:
-            self._beside.go_on()
-            if process and self._chance.random() < 0.5:
-                process.wait(0.5)
-            self._beside.kill()
-        self._beside = process
-
-    def _lingering(self) -> Fate:
-        return Fate(self._chance.choice(WITHIN_A_BATCH), 1, None)
-
-    def _worker(self, fate: Fate | None) -> Mortal:
-        return Mortal(self._settings, "commands", fate, self._bug)
+            fate = Fate(point, self._chance.choice((1, 1, 2, 3)), sign)
+            process = Mortal(self._settings, "commands", fate, self._bug)
+            if process.wait(PATIENCE):
+                fired[f"{'stops' if sign == signal.SIGSTOP else 'kills'}, {point.name}"] += 1
+            # Whoever stands still is awake again when another has its partitions, and both go on for a while.
+            if beside:
+                beside.go_on()
+                self._chance.random() < 0.5 and process.wait(0.5)
+                beside.kill()
+            beside = process
+        if beside:
+            beside.kill()
+        return self._ids, fired, list(self._complaints())
 
     def _publish(self) -> None:
         lines: list[tuple[bytes | None, bytes | None, list[Any]]] = []
@@ -224,26 +158,6 @@ class Lane:
             found.update(json.loads(record.value)["command_id"] for record in records)
         consumer.close(timeout_ms=1_000)
         return found
-
-
-class Group:
-    """What the broker says of the workers that share a lane's commands."""
-
-    def __init__(self, servers: str, name: str) -> None:
-        self._admin = KafkaAdminClient(bootstrap_servers=servers)
-        self._name = name
-
-    def close(self) -> None:
-        self._admin.close()
-
-    def wait_for(self, *states: str, members: int | None = None) -> bool:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            said = self._admin.describe_groups([self._name])[self._name]
-            if said["group_state"] in states and members in (None, len(said["members"])):
-                return True
-            time.sleep(0.05)
-        return False
 
 
 def _patiently(make: Callable[[], Made]) -> Made:
