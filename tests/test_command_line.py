@@ -178,6 +178,7 @@ def test_send_answers_every_line_in_order(seatline: Seatline, office: Office, tm
     assert "5 accepted, 0 rejected, 0 duplicate, 0 unreadable" in done.err
 
 
+@pytest.mark.slow
 def test_send_ends_with_1_if_a_command_was_rejected_the_second_time_too(
     seatline: Seatline, office: Office, tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def test_send_answers_a_slow_sender_line_by_line(seatline: Seatline, office: Off
         assert ended(process, b"").code == 0
 
 
+@pytest.mark.slow
 def test_several_sends_of_one_file_at_once_decide_each_command_once(
     seatline: Seatline, office: Office, tmp_path: Path
 ) -> None:
@@ -284,6 +286,7 @@ def test_several_sends_of_one_file_at_once_decide_each_command_once(
     office.check_log()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_send_after_what_is_at_hand_and_the_same_file_finishes_it(
     seatline: Seatline, office: Office, tmp_path: Path
 ) -> None:
@@ -318,6 +321,7 @@ def test_ctrl_c_ends_a_send_that_waits_for_input(seatline: Seatline, office: Off
         assert ended(process).code == 130
 
 
+@pytest.mark.slow
 def test_a_send_whose_answers_nobody_reads_says_that_it_did_not_finish(
     seatline: Seatline, office: Office, tmp_path: Path
 ) -> None:
@@ -335,6 +339,7 @@ def test_a_send_whose_answers_nobody_reads_says_that_it_did_not_finish(
     assert len(kept(office)) == 3_000
 
 
+@pytest.mark.slow
 def test_send_waits_out_a_short_outage(seatline: Seatline, office: Office, tmp_path: Path, wire: Wire) -> None:
     file = written(tmp_path / "a.jsonl", commands(office, 600))
     with seatline.running("send", file, SEATLINE_DATABASE_URL=wire.url, SEATLINE_BATCH_SIZE="10") as process:
@@ -400,6 +405,7 @@ def test_a_send_that_is_killed_again_and_again_decides_every_command_once(
 # run
 
 
+@pytest.mark.slow
 def test_drain_does_everything_that_is_due_and_ends(seatline: Seatline, shop: Office) -> None:
     [order] = shop.view("orders")
     shop.pay(order["order_number"])
@@ -457,11 +463,13 @@ def stopped(process: subprocess.Popen[bytes]) -> Done:
     return done
 
 
+@pytest.mark.slow
 def test_sigterm_ends_run_with_0(seatline: Seatline) -> None:
     with working(seatline) as process:
         assert stopped(process).code == 0
 
 
+@pytest.mark.slow
 def test_sigterm_ends_run_with_0_while_the_database_is_stopped(seatline: Seatline, wire: Wire) -> None:
     with working(seatline, SEATLINE_DATABASE_URL=wire.url) as process:
         wire.cut()
@@ -504,6 +512,7 @@ def test_promise_4_when_an_outage_ends_the_workers_catch_up_unaided(
     assert '"level": "error"' not in done.err
 
 
+@pytest.mark.slow
 def test_promise_4_workers_hear_of_news_at_once(seatline: Seatline, shop: Office) -> None:
     """Looking every second would take five seconds for ten rounds."""
     with working(seatline) as process:
@@ -521,6 +530,7 @@ def _cart_holds(office: Office, quantity: int) -> bool:
     return office.ask("SELECT quantity FROM panel.carts") == [(quantity,)]
 
 
+@pytest.mark.slow
 def test_logs_hold_no_personal_data(seatline: Seatline, shop: Office, post_office: PostOffice) -> None:
     shop.pay(numbers(shop)[0])
     post_office.answers = ["451 anna@studio.it later", "550 anna@studio.it never"]
@@ -615,6 +625,7 @@ def ordering(office: Office, sub: str) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_promise_7_a_worker_killed_before_it_noted_a_letter_sends_it_once_more_and_shows_it(
     seatline: Seatline, shop: Office, post_office: PostOffice
 ) -> None:
@@ -715,6 +726,7 @@ def test_a_price_list_with_a_wrong_value_is_refused_with_its_place(here: Here, t
         assert "SEATLINE_PRICE_LIST" in done.complaint
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_one_line_and_3(seatline: Seatline, wire: Wire) -> None:
     wire.cut()
     for command in (["status"], ["send", "-"], ["panel", SUB], ["run"], ["rebuild", "seats"]):
@@ -860,6 +872,7 @@ def test_who_has_no_history_is_unknown(here: Here) -> None:
     assert (done.code, done.complaint) == (1, "there is no subscription SUB-9")
 
 
+@pytest.mark.slow
 def test_status_shows_how_far_everybody_is_and_what_waits(
     seatline: Seatline, shop: Office, post_office: PostOffice
 ) -> None:
@@ -883,6 +896,7 @@ def test_status_shows_how_far_everybody_is_and_what_waits(
         assert word in person
 
 
+@pytest.mark.slow
 def test_status_of_a_letter_in_doubt_twice(seatline: Seatline, shop: Office, post_office: PostOffice) -> None:
     post_office.answers = [HANG_UP, HANG_UP]
     seatline("run", "--drain", SEATLINE_SMTP_URL=post_office.url)
@@ -925,6 +939,7 @@ def test_help_tells_every_command(seatline: Seatline) -> None:
         assert command in done.out
 
 
+@pytest.mark.slow
 def test_who_has_read_enough_is_not_told_of_it(seatline: Seatline, office: Office) -> None:
     office.on("2025-03-03").start(service(BASE, "2025-06-30"))
     office.do("open-cart")

@@ -12,6 +12,8 @@ from scripts.torments.provisioner import Provisioning, a_provisioning_system
 from tests.office import Office, until
 from tests.test_command_line import Seatline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def seatline(migrated_url: str, tmp_path: Path) -> Seatline:
@@ -156,7 +158,6 @@ def test_promise_8_a_worker_killed_between_call_and_decision_calls_again_and_the
     office.check_log()
 
 
-@pytest.mark.slow
 def test_promise_8_every_paid_order_is_activated_once_whenever_the_worker_is_killed(
     seatline: Seatline, office: Office, provisioning: Provisioning
 ) -> None:

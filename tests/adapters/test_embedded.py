@@ -17,6 +17,8 @@ import pytest
 from adapters.embedded import CACHE, EmbeddedPostgresError, default_home, embedded_postgres, temporary_home
 from adapters.postgres_wheel import PostgresWheel
 
+pytestmark = pytest.mark.slow
+
 LONG = "long" * 30
 VISIT = """
 import sys

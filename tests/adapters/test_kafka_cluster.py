@@ -66,6 +66,7 @@ def test_a_producer_ends_whatever_it_is_at(broker: str, kafka_prefix: str) -> No
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_brokers_that_are_away_are_named_and_leave_no_thread_behind() -> None:
     before = threading.active_count()
     with pytest.raises(KafkaAway, match=f"SEATLINE_KAFKA names \\({NOBODY}\\)"):

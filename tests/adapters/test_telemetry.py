@@ -91,6 +91,7 @@ def test_lag_is_told_for_workers_of_other_processes_too(office: Office) -> None:
         assert process.figures()['seatline_lag_seconds{reader="activation"}'] > 24 * 3600
 
 
+@pytest.mark.slow
 def test_a_process_without_its_database_lives_but_is_not_ready_until_it_is_back(wire: Wire) -> None:
     with running(wire.url, "projections") as process:
         until(lambda: process.says("/readyz")[0] == 200, seconds=30)
@@ -115,6 +116,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(migrated_url: str) -> None:
     assert said == f"seatline: SEATLINE_METRICS_PORT {port}: Address already in use\n"
 
 
+@pytest.mark.slow
 def test_it_ends_when_asked_to(office: Office) -> None:
     with running(office.url, "projections") as process:
         until(lambda: process.says("/readyz")[0] == 200, seconds=30)

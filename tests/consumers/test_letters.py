@@ -325,6 +325,7 @@ def test_html_asks_nothing_of_the_network() -> None:
     assert set(re.findall(r"https?://[^\"<\s]+", html)) == {"https://panel.venditore.example"}
 
 
+@pytest.mark.slow
 def test_7_the_same_event_gives_the_same_bytes_in_any_process() -> None:
     def elsewhere(**environment: str) -> bytes:
         python = (
