@@ -125,6 +125,7 @@ class Clerk:
                 decision = decisions[command.id] = self.desk.decide(command, clock)
                 _add(batch, decision)
         batch.reads, batch.due = self.desk.reads(), self.desk.due_changes()
+        batch.memories = self.desk.memories()
         head = self._session.append(batch) if decisions or self._intake else 0
         answers = []
         kept |= _kept(batch, head)

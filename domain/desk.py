@@ -9,16 +9,21 @@ from domain.cart import Cart
 from domain.commands import Command
 from domain.errors import Refusal
 from domain.kernel import Aggregate, Envelope, Event, Recorded, Value
+from domain.memory import Memory, is_worth_keeping, memory_of, recall
 from domain.order import Order
 from domain.payment import Payment
 from domain.pricing import PriceList
 from domain.shop import Shop
 from domain.subscription import Subscription
 
-History = Iterable[tuple[Any, datetime]]
-"""A stream's events in order, each with its business time."""
-
 AggregateT = TypeVar("AggregateT", bound=Aggregate[Any])
+
+
+class History(NamedTuple):
+    """A stream's events in order, each with its business time; all of them, or those after a memory."""
+
+    events: Iterable[tuple[Any, datetime]] = ()
+    memory: Memory | None = None
 
 
 class Decision(NamedTuple):
@@ -68,7 +73,7 @@ class Desk:
         if wanted:
             histories = self._load(list(wanted))
             for stream in wanted:
-                self._replay(stream, histories.get(stream, ()))
+                self._replay(stream, histories.get(stream))
 
     def decide(self, command: Command, clock: datetime) -> Decision:
         try:
@@ -113,6 +118,16 @@ class Desk:
                 changes[stream] = aggregate.indexed_due = due
         return changes
 
+    def memories(self) -> dict[str, Memory]:
+        """What is to be kept of long streams with this batch; it changes with the next decision."""
+        memories = {}
+        for stream in self._seen:
+            aggregate = self._warm[stream]
+            if is_worth_keeping(aggregate):
+                memories[stream] = memory_of(aggregate)
+                aggregate.kept = aggregate.version
+        return memories
+
     def forget(self) -> None:
         """Drop what the batch rests on: it is no longer true, or was never stored."""
         for stream in self._seen:
@@ -144,20 +159,20 @@ class Desk:
     def new_order(self) -> Order:
         """An order under a number that nobody else can have, so there is nothing to load."""
         number = next(self._order_numbers)
-        self._replay(f"{Order.kind}/{number}", ())
+        self._replay(f"{Order.kind}/{number}")
         return self.order(number)
 
     def _find(self, kind: type[AggregateT], name: str) -> AggregateT:
         stream = f"{kind.kind}/{name}"
         aggregate = self._warm.get(stream)
         if aggregate is None:
-            aggregate = self._replay(stream, self._load([stream]).get(stream, ()))
+            aggregate = self._replay(stream, self._load([stream]).get(stream))
         if stream not in self._seen:
             self._seen[stream] = aggregate.version
         assert isinstance(aggregate, kind)
         return aggregate
 
-    def _replay(self, stream: str, history: History) -> Aggregate[Any]:
+    def _replay(self, stream: str, history: History | None = None) -> Aggregate[Any]:
         aggregate = self._warm[stream] = replay(stream, history)
         aggregate.journal = self._journal
         return aggregate
@@ -166,7 +181,10 @@ class Desk:
 KINDS: dict[str, type[Aggregate[Any]]] = {kind.kind: kind for kind in (Subscription, Cart, Order, Payment, Calendar)}
 
 
-def replay(stream: str, history: History) -> Aggregate[Any]:
+def replay(stream: str, history: History | None = None) -> Aggregate[Any]:
     """The aggregate of a stream as its history left it."""
     kind, _, name = stream.partition("/")
-    return KINDS[kind](name).replay(history)
+    aggregate = KINDS[kind](name)
+    if history and history.memory:
+        recall(aggregate, history.memory)
+    return aggregate.replay(history.events if history else ())

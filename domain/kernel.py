@@ -107,6 +107,8 @@ class Aggregate(Generic[EventT]):
         """What has been recorded and not yet collected, and whom it concerns; the aggregates of one desk share it."""
         self.indexed_due: date | None = None
         """The due date that the index of due dates holds for this stream (T4)."""
+        self.kept = 0
+        """The version at which the store last kept what this remembers; 0 if never."""
 
     @property
     def exists(self) -> bool:

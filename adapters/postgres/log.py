@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import psycopg
@@ -12,7 +14,10 @@ from psycopg.rows import TupleRow, tuple_row
 
 from adapters.postgres.database import Datastore, naming_outages
 from adapters.postgres.mapper import decode_state, recorded
+from adapters.postgres.memories import opened, sealed
+from domain.desk import History
 from domain.kernel import Recorded
+from domain.memory import Memory
 
 WRITER_LOCK = 7328041
 """The advisory lock that `seatline.append` takes, so that positions are commit order."""
@@ -28,6 +33,22 @@ OF_SUBJECT = """
     SELECT originator_id, originator_version, topic, state, subject, notification_id
     FROM seatline.stored_events WHERE subject = %s ORDER BY notification_id
 """
+ALL_EVENTS = """
+    SELECT originator_id, originator_version, topic, state FROM seatline.stored_events
+    WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY originator_id, originator_version
+"""
+MEMORIES_AND_EVENTS = """
+    WITH wanted AS (
+        SELECT stream, version, memory FROM unnest(string_to_array(%s, E'\x1f')) AS stream
+        LEFT JOIN seatline.memories USING (stream)
+    )
+    SELECT originator_id, originator_version, topic, state FROM wanted
+    JOIN seatline.stored_events ON originator_id = stream AND originator_version >= coalesce(version, 0)
+    UNION ALL
+    SELECT stream, 0, NULL::text, convert_to(memory, 'UTF8') FROM wanted WHERE version > 0
+    ORDER BY 1, 2
+"""
+"""A memory stands before its stream's events, of which the first is the last that it remembers."""
 
 
 class Conflict(Exception):
@@ -109,6 +130,7 @@ class Batch:
     states: list[bytes] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     due: Mapping[str, date | None] = field(default_factory=dict)
+    memories: Mapping[str, Memory] = field(default_factory=dict)
     intake: Intake | None = None
 
 
@@ -133,16 +155,17 @@ class Session:
         )
         return {row[0]: Kept(*row[1:]) for row in rows}
 
-    def histories(self, streams: list[str]) -> dict[str, list[tuple[Any, datetime]]]:
-        """The events of many streams, each with its business time, from one query."""
-        histories: dict[str, list[tuple[Any, datetime]]] = {}
-        for stream, topic, state in self._rows(
-            "SELECT originator_id, topic, state FROM seatline.stored_events"
-            " WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY originator_id, originator_version",
-            _joined(streams),
-        ):
-            stored = decode_state(topic, state)
-            histories.setdefault(stream, []).append((stored.data, stored.business_time))
+    def histories(self, streams: list[str]) -> dict[str, History]:
+        """Many streams from one query, the long ones from where they are remembered."""
+        histories, unsound = dict[str, History](), list[str]()
+        for stream, rows in groupby(self._rows(MEMORIES_AND_EVENTS, _joined(streams)), itemgetter(0)):
+            if history := _history(stream, list(rows)):
+                histories[stream] = history
+            else:
+                unsound.append(stream)
+        if unsound:
+            for stream, rows in groupby(self._rows(ALL_EVENTS, _joined(unsound)), itemgetter(0)):
+                histories[stream] = History(_events(rows))
         return histories
 
     def order_number_block(self) -> int:
@@ -188,10 +211,20 @@ class Session:
                 _joined(batch.due),
                 _array(day or "NULL" for day in batch.due.values()),
             ]
+        # What stands in FROM is called first.
+        before = []
         if intake:
-            # What stands in FROM is called first.
-            query += " FROM seatline.move_inbox(%b, %b, %b, %b, %b, %b)"
+            before.append("seatline.move_inbox(%b, %b, %b, %b, %b, %b)")
             parameters += [intake.topic, *(list(column) for column in zip(*intake.shares, strict=True))]
+        if batch.memories:
+            before.append("seatline.keep_memories(%b, %t, %b)")
+            parameters += [
+                _joined(batch.memories),
+                _array(memory.version for memory in batch.memories.values()),
+                _joined(sealed(stream, memory) for stream, memory in batch.memories.items()),
+            ]
+        if before:
+            query += f" FROM {', '.join(before)}"
         try:
             return int(self._rows(query, *parameters)[0][0])
         except (psycopg.errors.UniqueViolation, psycopg.errors.SerializationFailure) as error:
@@ -205,6 +238,26 @@ class Session:
         with self._connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(query.encode(), parameters, prepare=True, binary=True)
             return cursor.fetchall()
+
+
+def _history(stream: str, rows: Sequence[TupleRow]) -> History | None:
+    """What is stored of a stream; None if what stands there as its memory is none, or doesn't fit its events."""
+    first, *others = rows
+    _, _, topic, written = first
+    if topic is not None:
+        return History(_events(rows))
+    memory = opened(stream, written)
+    if memory is None or not others:
+        return None
+    (_, last_remembered), *events = _events(others)
+    if (others[0][1], last_remembered) != (memory.version, memory.time):
+        return None
+    return History(events, memory)
+
+
+def _events(rows: Iterable[TupleRow]) -> list[tuple[Any, datetime]]:
+    stored = [decode_state(topic, state) for _, _, topic, state in rows]
+    return [(state.data, state.business_time) for state in stored]
 
 
 def _joined(texts: Iterable[str]) -> str:

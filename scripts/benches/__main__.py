@@ -11,7 +11,7 @@ from importlib import import_module
 from scripts.benches.figures import Report, machine
 from scripts.benches.stage import Stage
 
-BENCHES = ("ingest", "single", "callers", "start", "kafka")
+BENCHES = ("ingest", "single", "callers", "start", "kafka", "long")
 
 
 def main() -> None:

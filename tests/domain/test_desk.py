@@ -10,7 +10,8 @@ from domain.commands import Command, OpenCart, StartSubscription, parse_data
 from domain.desk import Decision, Desk, History, replay
 from domain.events import BY_TOPIC, EVENTS, public_type
 from domain.kernel import ROME, Event
-from tests.domain.given import BASE, PRICES, Story, chosen, service
+from domain.memory import LONG, MEMORIES, memory_of
+from tests.domain.given import BASE, PRICES, Story, chosen, service, state_of, through_json
 
 NOW = datetime(2026, 3, 2, 9, 15, tzinfo=ROME)
 
@@ -24,7 +25,7 @@ class Store:
 
     def load(self, streams: list[str]) -> Mapping[str, History]:
         self.asked.append(sorted(streams))
-        return {stream: self.streams[stream] for stream in streams if stream in self.streams}
+        return {stream: History(self.streams[stream]) for stream in streams if stream in self.streams}
 
     def keep(self, decision: Decision) -> None:
         for recorded in decision.events:
@@ -178,7 +179,7 @@ def test_K1_no_other_topic_is_ever_decoded(topic: str) -> None:
 
 def test_K1_a_stream_of_an_unknown_kind_is_not_replayed() -> None:
     with pytest.raises(KeyError):
-        replay("secret/1", ())
+        replay("secret/1")
 
 
 def life(story: Story, forget: Callable[[], None]) -> list[Event]:
@@ -212,3 +213,28 @@ def test_K1_a_fresh_desk_at_any_point_goes_on_as_the_old_one_would(blank: Story)
     events = life(blank, blank.reopen)
     assert events == life(Story(), lambda: None)
     assert type(events[-1]).__name__ == "ServiceEnded"
+
+
+def test_what_a_long_stream_remembers_is_told_once(store: Store) -> None:
+    desk = desk_at(store)
+    desk.begin([start("A")])
+    desk.decide(start("A"), NOW)
+    assert desk.memories() == {}
+    for _ in range(LONG):
+        desk.subscription("A").configure_user("user0001", "user@studio.it", (), on=NOW.date())
+    desk.decide(open_cart("A"), NOW)
+    assert {stream: memory.version for stream, memory in desk.memories().items()} == {"subscription/A": LONG + 1}
+    assert desk.memories() == {}
+
+
+def test_a_stream_cut_anywhere_goes_on_from_what_it_remembers(blank: Story) -> None:
+    life(blank, lambda: None)
+    streams: dict[str, list[tuple[Event, datetime]]] = {}
+    for recorded in blank.log:
+        streams.setdefault(recorded.originator_id, []).append((recorded.event, recorded.envelope.business_time))
+    for stream, events in streams.items():
+        whole = replay(stream, History(events))
+        if whole.kind in MEMORIES:
+            for cut in range(1, len(events) + 1):
+                memory = through_json(memory_of(replay(stream, History(events[:cut]))))
+                assert state_of(replay(stream, History(events[cut:], memory))) == state_of(whole), (stream, cut)

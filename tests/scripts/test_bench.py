@@ -21,7 +21,6 @@ from tests.office import Office
 NOT_THE_PEERS = ("match-payment", "unmatch-payment", "split-payment", "refund-payment")
 
 
-@pytest.mark.slow
 def test_the_peer_decides_as_seatline_does(office: Office, database_url: str) -> None:
     office.on("2026-11-02")
     lines = Market(1_500, seed=5, bad=0.05, duplicates=0).lines()
@@ -55,7 +54,8 @@ def test_a_figure_is_met_or_not() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "size", "figures"), [("ingest", "200", 3), ("single", "20", 1), ("callers", "300", 2), ("start", "1", 1)]
+    ("name", "size", "figures"),
+    [("ingest", "200", 3), ("single", "20", 1), ("callers", "300", 2), ("start", "1", 1), ("long", "300", 3)],
 )
 def test_every_bench_runs_and_names_its_figures(server: str, name: str, size: str, figures: int) -> None:
     told = bench(server, name, "--size", size, "--rounds", "1")
