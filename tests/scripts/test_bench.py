@@ -21,6 +21,7 @@ from tests.office import Office
 NOT_THE_PEERS = ("match-payment", "unmatch-payment", "split-payment", "refund-payment")
 
 
+@pytest.mark.slow
 def test_the_peer_decides_as_seatline_does(office: Office, database_url: str) -> None:
     office.on("2026-11-02")
     lines = Market(1_500, seed=5, bad=0.05, duplicates=0).lines()
