@@ -1,6 +1,6 @@
 """A real Kafka to test against, or a skip that says why there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -29,11 +29,11 @@ def _reason_for_none() -> str | None:
 
 
 @contextmanager
-def a_cluster(brokers: int = 1) -> Iterator[Cluster]:
+def a_cluster(brokers: int = 1, more: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """A cluster of its own for whoever wants to kill brokers; it goes with its context."""
     skip_without_kafka()
     with temporary_home() as home:
-        cluster = Cluster.at(home, brokers)
+        cluster = Cluster.at(home, brokers, more)
         try:
             cluster.start()
             yield cluster

@@ -11,7 +11,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer  # type: ignore
 from kafka.admin import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
 from kafka.errors import (  # type: ignore[import-untyped]
     AuthorizationError,
+    KafkaConnectionError,
     KafkaError,
+    KafkaProtocolError,
     KafkaTimeoutError,
     NoError,
     SaslAuthenticationFailedError,
@@ -22,6 +24,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 
 from adapters.kafka import KafkaAway
+from adapters.kafka.connections import Connections
 from adapters.settings import Settings, SettingsError
 
 PATIENCE_MS = 5_000
@@ -33,7 +36,10 @@ DEAD_LETTER_BYTES = 16 * 1024 * 1024
 """Of a whole record: whoever compresses gets more into the commands' topic than its own limit says."""
 DEFAULT_PARTITIONS = 6
 MOST_REPLICAS = 3
+SAFE = {"min.insync.replicas": "2"}
+"""Of three copies: what is acknowledged survives a broker, and goes on being acknowledged without it."""
 REFUSED = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+SILENT = (KafkaTimeoutError, KafkaConnectionError, KafkaProtocolError)
 
 # What the library logs, it logs again with each of its own attempts; what matters comes to us as an error.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -119,18 +125,8 @@ class Cluster:
         """Turns what the library says when the brokers are away or refuse into KafkaAway, in one line."""
         try:
             yield
-        except REFUSED as error:
-            raise KafkaAway(
-                f"the brokers that SEATLINE_KAFKA names ({self._servers}) refuse us ({_line(error)}):"
-                " check SEATLINE_KAFKA_SASL_USERNAME and _PASSWORD, and what that user may do"
-            ) from error
-        except KafkaTimeoutError as error:
-            raise KafkaAway(
-                f"the brokers that SEATLINE_KAFKA names ({self._servers}) don't answer in time ({_line(error)}):"
-                " do they run, and does SEATLINE_KAFKA_SECURITY_PROTOCOL fit?"
-            ) from error
         except KafkaError as error:
-            raise KafkaAway(f"the brokers that SEATLINE_KAFKA names ({self._servers}) fail: {_line(error)}") from error
+            raise KafkaAway(f"the brokers that SEATLINE_KAFKA names ({self._servers}) {_fault(error)}") from error
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:
@@ -141,11 +137,12 @@ class Cluster:
             admin.close()
 
     def _client(self, make: Callable[..., Any], **settings: Any) -> Any:
-        inner: list[Any] = []
+        connections: Connections | None = None
 
         def reachable(**configs: Any) -> Any:
-            inner.append(KafkaNetClient(**configs))
-            return inner[0]
+            nonlocal connections
+            connections = Connections(PATIENCE_MS, **configs)
+            return KafkaNetClient(connections._net, connections)
 
         with self.naming_outages():
             try:
@@ -157,11 +154,14 @@ class Cluster:
                     **self._connection,
                     **settings,
                 )
-            except BaseException:
-                # A client that could not start leaves its thread behind, and only so can it be ended.
-                for client in inner:
+            except BaseException as error:
+                if connections:
+                    # A client that could not start leaves its thread behind, and only so can it be ended.
                     with suppress(KafkaError):
-                        client.close()
+                        connections.close()
+                        connections._net.close()
+                    if isinstance(error, KafkaTimeoutError) and connections.first_failure:
+                        raise connections.first_failure from error
                 raise
 
     def _create(self, admin: Any, missing: list[str]) -> None:
@@ -170,7 +170,7 @@ class Cluster:
             name: {
                 "num_partitions": self._partitions or DEFAULT_PARTITIONS,
                 "replication_factor": replicas,
-                "configs": {"cleanup.policy": "delete"} | self._more(name),
+                "configs": {"cleanup.policy": "delete"} | (SAFE if replicas > 2 else {}) | self._more(name),
             }
             for name in missing
         }
@@ -250,6 +250,29 @@ def _tls(settings: Settings) -> ssl.SSLContext:
                 f"SEATLINE_KAFKA_SSL_CERTFILE {certificate}, SEATLINE_KAFKA_SSL_KEYFILE {key}: {_line(error)}"
             ) from None
     return context
+
+
+def _fault(error: KafkaError) -> str:
+    """What the brokers do to us, and which settings to look at."""
+    if isinstance(error, REFUSED):
+        return (
+            f"refuse us ({_line(error)}):"
+            " check SEATLINE_KAFKA_SASL_MECHANISM, _SASL_USERNAME and _SASL_PASSWORD, and what that user may do"
+        )
+    match error.args:
+        case [ssl.SSLCertVerificationError() as reason]:
+            return (
+                f"show a certificate that we don't trust ({_line(reason)}):"
+                " check SEATLINE_KAFKA_SSL_CAFILE, and whether it was made out to these names"
+            )
+        case [ssl.SSLError() as reason]:
+            return (
+                f"don't talk TLS with us ({_line(reason)}):"
+                " check SEATLINE_KAFKA_SECURITY_PROTOCOL, SEATLINE_KAFKA_SSL_CERTFILE and _SSL_KEYFILE"
+            )
+    if isinstance(error, SILENT):
+        return f"don't answer as they should ({_line(error)}): do they run, does SEATLINE_KAFKA_SECURITY_PROTOCOL fit?"
+    return f"fail: {_line(error)}"
 
 
 def _line(error: BaseException) -> str:

@@ -15,9 +15,9 @@ import socket
 import subprocess
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -53,11 +53,13 @@ class Plan:
     id: str
     ports: Sequence[tuple[int, int]]
     """Of each broker: for clients, and for the controllers among themselves."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Settings of Kafka's in place of ours or beside them, such as those by which the listener CLIENTS speaks TLS."""
 
     @classmethod
-    def new(cls, brokers: int) -> Self:
+    def new(cls, brokers: int, more: Mapping[str, str]) -> Self:
         ports = iter(_free_ports(2 * brokers))
-        return cls(urlsafe_b64encode(uuid4().bytes).decode().rstrip("="), list(zip(ports, ports, strict=True)))
+        return cls(urlsafe_b64encode(uuid4().bytes).decode().rstrip("="), list(zip(ports, ports, strict=True)), more)
 
     def settings(self, node: int, data: Path) -> dict[str, str | int]:
         port, control = self.ports[node - 1]
@@ -68,7 +70,9 @@ class Plan:
             "node.id": node,
             "controller.quorum.voters": ",".join(f"{n}@{HOST}:{c}" for n, (_, c) in enumerate(self.ports, start=1)),
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{control}",
+            "listeners": f"CLIENTS://{HOST}:{port},CONTROLLER://{HOST}:{control}",
+            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "CLIENTS",
             "log.dirs": str(data),
             "auto.create.topics.enable": "false",
             "default.replication.factor": copies,
@@ -88,6 +92,7 @@ class Plan:
             "broker.heartbeat.interval.ms": 500,
             # As much memory as a test needs, not the 128 MiB that a data centre does.
             "log.cleaner.dedupe.buffer.size": 4 << 20,
+            **self.more,
         }
 
 
@@ -223,15 +228,15 @@ class Cluster:
         self._turn = home / "cluster.lock"
 
     @classmethod
-    def at(cls, home: Path, brokers: int = 1) -> Self:
+    def at(cls, home: Path, brokers: int = 1, more: Mapping[str, str] | None = None) -> Self:
         """The cluster of this home, which is made for so many brokers if there is none yet."""
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _turn(home / "cluster.lock"):
             cluster = cls.existing(home)
             if not cluster:
-                plan = Plan.new(brokers)
+                plan = Plan.new(brokers, more or {})
                 new = home / "cluster.json.new"
-                new.write_text(json.dumps({"id": plan.id, "ports": plan.ports}))
+                new.write_text(json.dumps(asdict(plan)))
                 new.rename(home / "cluster.json")
                 cluster = cls(plan, home)
         if len(cluster.brokers) != brokers:
