@@ -47,6 +47,24 @@ class Pulse:
     is_alive: bool = True
 
 
+class News:
+    """Word that something was written, kept for those who are at work when it comes."""
+
+    def __init__(self) -> None:
+        self._told = threading.Condition()
+        self.count = 0
+
+    def tell(self) -> None:
+        with self._told:
+            self.count += 1
+            self._told.notify_all()
+
+    def wait(self, known: int, seconds: float) -> None:
+        """Until there is more than was known, or for so long."""
+        with self._told:
+            self._told.wait_for(lambda: self.count != known, seconds)
+
+
 Watch = Callable[[Sequence[Pulse], EventLog], AbstractContextManager[None]]
 
 
@@ -75,7 +93,7 @@ def run(workers: Sequence[Worker], events: EventLog, stop: threading.Event, watc
 
 
 def _run(pulses: Sequence[Pulse], events: EventLog, stop: threading.Event) -> None:
-    news = threading.Condition()
+    news = News()
     threads = [
         threading.Thread(target=_run_one, args=(pulse, news, stop), name=pulse.worker.name, daemon=True)
         for pulse in pulses
@@ -85,17 +103,18 @@ def _run(pulses: Sequence[Pulse], events: EventLog, stop: threading.Event) -> No
         thread.start()
     log.info("workers.started", workers=[pulse.worker.name for pulse in pulses])
     stop.wait()
-    with news:
-        news.notify_all()
+    news.tell()
     deadline = time.monotonic() + GRACE
     for thread in threads:
         thread.join(timeout=max(0, deadline - time.monotonic()))
     log.info("workers.stopped", unfinished=[thread.name for thread in threads if thread.is_alive()])
 
 
-def _run_one(pulse: Pulse, news: threading.Condition, stop: threading.Event) -> None:
+def _run_one(pulse: Pulse, news: News, stop: threading.Event) -> None:
     worker, pause = pulse.worker, FIRST_PAUSE
     while not stop.is_set():
+        # What comes while the worker looks may be just what it no longer sees.
+        known = news.count
         pulse.steps += 1
         pulse.began = time.monotonic()
         try:
@@ -111,8 +130,7 @@ def _run_one(pulse: Pulse, news: threading.Condition, stop: threading.Event) -> 
             log.exception("worker.failed", worker=worker.name, seconds=round(pause, 1))
         else:
             if not busy and not getattr(worker, "waits_itself", False):
-                with news:
-                    news.wait(POLL)
+                news.wait(known, POLL)
             continue
         stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries, guards nothing
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -125,15 +143,16 @@ def _close(worker: Worker) -> None:
         close()
 
 
-def _listen(events: EventLog, news: threading.Condition, stop: threading.Event) -> None:
+def _listen(events: EventLog, news: News, stop: threading.Event) -> None:
     """Wake the workers when something is written; what a lost notice would miss, their own polls find."""
     while not stop.is_set():
         try:
             with connected(events.datastore.url) as connection, naming_outages():
                 connection.execute("LISTEN seatline_events")
+                # Of what was written before, nobody has told us.
+                news.tell()
                 while not stop.is_set():
                     for _ in connection.notifies(timeout=POLL, stop_after=1):
-                        with news:
-                            news.notify_all()
+                        news.tell()
         except DatabaseAway:
             stop.wait(FIRST_PAUSE)
