@@ -1,11 +1,12 @@
 """`scripts/torture`: faults by the hundred, and whether a promise was broken; bugs planted on purpose must be caught.
 
-A row is a module of this folder: its first line says the promise; QUICK and FULL are its sizes; `torment(stage, size)`
-returns an Outcome; PLANTED names bugs, each as what `torment` is told to have it.
+A row is a module of this folder: its first line says the promise; QUICK and FULL are its sizes;
+`torment(stage, size, seed)` returns an Outcome; PLANTED names bugs, each as what `torment` is told to have it.
 """
 
 import argparse
 import json
+import random
 import sys
 import time
 from datetime import date
@@ -39,9 +40,10 @@ def main() -> int:
             size = arguments.size or (module.FULL if arguments.full else module.QUICK)
             for bug in [None, *module.PLANTED] if arguments.planted else [None]:
                 size = size if bug is None else module.QUICK
-                print(f"… {promise}{f' with a bug: {bug}' if bug else ''}", file=sys.stderr)
+                planted = f" with a bug: {bug}" if bug else ""
+                print(f"… {promise}{planted} (--seed {arguments.seed})", file=sys.stderr)
                 began = time.monotonic()
-                outcome: Outcome = module.torment(stage, size, **(module.PLANTED[bug] if bug else {}))
+                outcome: Outcome = module.torment(stage, size, arguments.seed, **(module.PLANTED[bug] if bug else {}))
                 held = not outcome.complaints
                 broken |= held if bug else not held
                 _print(arguments, row, promise, bug, outcome, time.monotonic() - began)
@@ -52,7 +54,8 @@ def _print(
     arguments: argparse.Namespace, row: int, promise: str, bug: str | None, outcome: Outcome, seconds: float
 ) -> None:
     if arguments.json:
-        said = {"row": row, "date": date.today().isoformat(), **machine(), "planted": bug, "seconds": seconds}  # noqa: DTZ011
+        said = {"row": row, "seed": arguments.seed, "date": date.today().isoformat(), **machine()}  # noqa: DTZ011
+        said |= {"planted": bug, "seconds": seconds}
         print(json.dumps({**said, "figures": outcome.figures, "complaints": outcome.complaints}), flush=True)
         return
     figures = ", ".join(f"{count:,} {what}" for what, count in outcome.figures.items())
@@ -60,7 +63,7 @@ def _print(
         print(f"   planted: {bug}: {'caught' if outcome.complaints else 'NOT CAUGHT'} ({figures})", flush=True)
         return
     verdict = "held" if not outcome.complaints else f"BROKEN, {len(outcome.complaints):,} times"
-    print(f"{promise}\n   {verdict}, in {seconds:,.0f} s: {figures}", flush=True)
+    print(f"{promise}\n   {verdict}, in {seconds:,.0f} s with --seed {arguments.seed}: {figures}", flush=True)
     for complaint in outcome.complaints[:10]:
         print(f"   - {complaint}", flush=True)
 
@@ -73,6 +76,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", type=int, choices=ROWS, metavar="ROW", help=f"{', '.join(map(str, ROWS))}")
     parser.add_argument("--full", action="store_true", help="as often as docs/torture.md says, which takes its time")
     parser.add_argument("--size", type=int, metavar="N", help="how many faults, or whatever the row counts")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=random.randrange(10_000),  # noqa: S311  guards nothing
+        help="the same faults again; without it, others each time, whose seed is printed",
+    )
     parser.add_argument("--planted", action="store_true", help="plant each row's bugs too, which must be caught")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
     return parser.parse_args()

@@ -83,12 +83,12 @@ class MoodyProvisioning(Provisioning):
         return TAKEN
 
 
-def torment(stage: Stage, faults: int, *, make: Making | None = None) -> Outcome:
+def torment(stage: Stage, faults: int, seed: int, *, make: Making | None = None) -> Outcome:
     """`make` is for planted bugs."""
     with (
         stage.database() as url,
         engine(Settings(database_url=url)) as wired,
-        closing(MoodyProvisioning(faults, seed=8)) as outside,
+        closing(MoodyProvisioning(faults, seed)) as outside,
         hands(url, make or activator, outside.url) as worker,
     ):
         outside.kill = worker.kill

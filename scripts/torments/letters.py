@@ -82,13 +82,13 @@ class MoodyOffice(PostOffice):
 
 
 def torment(
-    stage: Stage, faults: int, *, make: Making | None = None, before_reading_again: LiteralString = "SELECT"
+    stage: Stage, faults: int, seed: int, *, make: Making | None = None, before_reading_again: LiteralString = "SELECT"
 ) -> Outcome:
     """`make` and `before_reading_again` are for planted bugs: another worker, and what becomes of the ledger."""
     with (
         stage.database() as url,
         engine(Settings(database_url=url)) as wired,
-        closing(MoodyOffice(faults, seed=7)) as office,
+        closing(MoodyOffice(faults, seed)) as office,
         hands(url, make or postman, office.url) as worker,
     ):
         office.kill = worker.kill

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+Lingering = tuple[Semaphore, Semaphore]
+"""Raised when a process has met its fate, and to let it go on."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["adapters.wiring", "adapters.kafka.inbox", "adapters.kafka.publisher"])
@@ -33,7 +37,8 @@ class Point:
 class Fate:
     point: Point
     call: int
-    signal: signal.Signals
+    signal: signal.Signals | None
+    """None to linger there until told to go on, with its other threads alive."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,10 @@ class Bug:
 
 class Mortal:
     def __init__(self, settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None) -> None:
-        self.fate = fate
-        self._process = CONTEXT.Process(target=_live, args=(settings, worker, fate, bug), daemon=True)
+        self._fate = fate
+        self._lingers, self._goes_on = CONTEXT.Semaphore(0), CONTEXT.Semaphore(0)
+        lingering = (self._lingers, self._goes_on)
+        self._process = CONTEXT.Process(target=_live, args=(settings, worker, fate, bug, lingering), daemon=True)
         self._process.start()
 
     def wait(self, seconds: float) -> bool:
@@ -58,13 +65,21 @@ class Mortal:
                 if self._process.exitcode != -signal.SIGKILL:
                     raise RuntimeError(f"a worker ended with {self._process.exitcode}; what it said is above")
                 return True
-            if self.fate and self.fate.signal == signal.SIGSTOP and self._stands_still():
+            if self._fate and self._fate.signal == signal.SIGSTOP and self._stands_still():
+                return True
+            if self._lingers.acquire(block=False):
                 return True
             time.sleep(0.02)
         return False
 
     def go_on(self) -> None:
         self._tell(signal.SIGCONT)
+        self._goes_on.release()
+
+    def leave(self) -> None:
+        """In good order, as at the end of its shift."""
+        self._tell(signal.SIGTERM)
+        self._process.join()
 
     def kill(self) -> None:
         self._tell(signal.SIGKILL)
@@ -90,7 +105,9 @@ def mortal(settings: dict[str, str], worker: str, fate: Fate | None = None, bug:
         process.kill()
 
 
-def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None) -> None:
+def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None, lingering: Lingering) -> None:
+    enough = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: enough.set())
     for name in [name for name in os.environ if name.startswith("SEATLINE_")]:
         del os.environ[name]
     os.environ |= settings
@@ -110,13 +127,20 @@ def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | N
     if bug:
         _replace(bug.instead_of, lambda _: _found(bug.put)[2])
     if fate:
-        _doom(fate)
+        _doom(fate, *lingering)
     with engine(load_settings()) as wired:
-        run(wired.workers([worker]), wired.log, threading.Event())
+        run(wired.workers([worker]), wired.log, enough)
 
 
-def _doom(fate: Fate) -> None:
+def _doom(fate: Fate, lingers: Semaphore, goes_on: Semaphore) -> None:
     calls = 0
+
+    def meet() -> None:
+        if fate.signal:
+            os.kill(os.getpid(), fate.signal)
+        else:
+            lingers.release()
+            goes_on.acquire()
 
     def doomed(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -124,10 +148,10 @@ def _doom(fate: Fate) -> None:
             calls += 1
             met = calls == fate.call
             if met and not fate.point.after:
-                os.kill(os.getpid(), fate.signal)
+                meet()
             result = function(*arguments, **named)
             if met and fate.point.after:
-                os.kill(os.getpid(), fate.signal)
+                meet()
             return result
 
         return call

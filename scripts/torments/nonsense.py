@@ -49,8 +49,8 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-def torment(stage: Stage, size: int, *, bug: Bug | None = None) -> Outcome:
-    chance = random.Random(11)  # noqa: S311  reproducible on purpose
+def torment(stage: Stage, size: int, seed: int, *, bug: Bug | None = None) -> Outcome:
+    chance = random.Random(seed)  # noqa: S311  reproducible on purpose
     good = [f"good-{number}" for number in range(size // 2)]
     bad = [_nonsense(chance, number) for number in range(size // 2)]
     records = [Record(id_.encode(), command(id_), []) for id_ in good] + bad

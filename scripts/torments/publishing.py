@@ -1,14 +1,18 @@
 """Row 6: events go out at least once, in order per key, and a repeat carries the same id and position.
 
-Brokers are killed, and stand still for longer than a producer's delivery timeout; publishers are killed.
+Publishers are killed; brokers are killed, and stand still for longer than a producer's delivery timeout; the network
+between them is cut before or after events have arrived, and is silent.
 """
 
 import random
 import signal
+import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from itertools import cycle, islice
 from typing import Any
 from uuid import uuid4
 
@@ -18,22 +22,27 @@ from adapters.kafka.cluster import Cluster
 from adapters.kafka.envelopes import headers as true_headers
 from adapters.postgres.log import EventLog
 from adapters.settings import Settings
-from adapters.wiring import engine
+from adapters.wiring import Engine, engine
 from scripts.benches.stage import Stage
 from scripts.broker.cluster import Broker
 from scripts.broker.cluster import Cluster as Brokers
 from scripts.torments.ledger import Outcome
 from scripts.torments.machine import all_records
 from scripts.torments.mortals import Bug, Fate, Mortal, Point
+from scripts.torments.wire import HOST, Line
 from scripts.workload.market import Market
 
-FULL = 100
-QUICK = 6
-AT_ONCE = 200
-"""Commands decided before each fault."""
+FULL, QUICK = 320, 10
+"""Faults, of ten kinds."""
+AT_ONCE = 100
+"""Commands decided before each fault, and again during it."""
 STANDSTILL = (0.2, 4.0)
 """Seconds; the publisher's producer is given up after 2.5."""
+OUTAGE = (0.0, 0.5)
+"""Seconds for which a network that was cut refuses everybody."""
 PATIENCE = 60.0
+EVENTS = b"ce_position"
+"""What only packets with events hold."""
 
 POINTS = (
     Point("read", "adapters.postgres.log:EventLog.stored_page", after=True),
@@ -52,50 +61,102 @@ PLANTED = {
 }
 
 
-def torment(stage: Stage, size: int, *, bug: Bug | None = None) -> Outcome:
-    chance = random.Random(6)  # noqa: S311  reproducible on purpose
-    faults: Counter[str] = Counter()
-    with stage.database() as url, temporary_home() as home, engine(Settings(database_url=url)) as near:
-        brokers = Brokers.at(home)
+def torment(stage: Stage, size: int, seed: int, *, bug: Bug | None = None) -> Outcome:
+    with (
+        stage.database() as url,
+        _broker_at_a_line() as (broker, line),
+        engine(Settings(database_url=url)) as near,
+        closing(Outbox(url, near, broker, line, seed, bug)) as outbox,
+    ):
+        for fault in outbox.faults(size):
+            fault()
+        complaints = [] if _is_level(near.log) else [f"not everything is published after {PATIENCE:.0f} s"]
+        records = _published(line.address)
+        complaints += _complaints(near.log, records)
+        head = near.log.head()
+    return Outcome({"events": head, "repeats": len(records) - head, **dict(sorted(outbox.fired.items()))}, complaints)
+
+
+@contextmanager
+def _broker_at_a_line() -> Iterator[tuple[Broker, Line]]:
+    """A broker that all clients reach over the line alone."""
+    with temporary_home() as home, closing(Line(lambda: socket.create_connection((HOST, broker.port)))) as line:
+        brokers = Brokers.at(home, more={"advertised.listeners": f"CLIENTS://{line.address}"})
+        [broker] = brokers.brokers
         brokers.start()
         try:
-            clerk = near.clerk()
-            lines = Market(10**6, seed=6, bad=0, duplicates=0).lines()
-            settings = {"SEATLINE_DATABASE_URL": url, "SEATLINE_KAFKA": brokers.bootstrap}
-            publisher = Mortal(settings, "publisher", None, bug)
-            for number in range(size):
-                clerk.handle([parse(next(lines)) for _ in range(AT_ONCE)])
-                match number % 3:
-                    case 0:
-                        publisher.kill()
-                        publisher = Mortal(settings, "publisher", Fate(chance.choice(POINTS), 1, signal.SIGKILL), bug)
-                        if publisher.wait(PATIENCE):
-                            faults[f"publishers killed, {publisher.fate and publisher.fate.point.name}"] += 1
-                        publisher.kill()
-                        publisher = Mortal(settings, "publisher", None, bug)
-                    case kind:
-                        _strike(brokers.brokers[0], "kill" if kind == 1 else "pause", chance)
-                        faults[f"brokers {'killed' if kind == 1 else 'paused'}"] += 1
-            level = _is_level(near.log)
-            publisher.kill()
-            complaints = [] if level else [f"not everything is published after {PATIENCE:.0f} s"]
-            records = _published(brokers.bootstrap)
-            complaints += _complaints(near.log, records)
+            yield broker, line
         finally:
             brokers.stop()
-        head = near.log.head()
-    return Outcome({"events": head, "repeats": len(records) - head, **dict(sorted(faults.items()))}, complaints)
 
 
-def _strike(broker: Broker, how: str, chance: random.Random) -> None:
-    time.sleep(chance.uniform(0, 0.1))
-    if how == "kill":
-        broker.kill()
-        broker.start()
-    else:
-        broker.pause()
-        time.sleep(chance.uniform(*STANDSTILL))
-        broker.resume()
+class Outbox:
+    """A log whose events a publisher sends to a broker over a line, and what befalls each of the three."""
+
+    def __init__(self, url: str, near: Engine, broker: Broker, line: Line, seed: int, bug: Bug | None) -> None:
+        self.fired: Counter[str] = Counter()
+        self._clerk = near.clerk()
+        self._broker = broker
+        self._line = line
+        self._bug = bug
+        self._chance = random.Random(seed)  # noqa: S311  reproducible on purpose
+        self._commands = Market(10**6, seed=seed, bad=0, duplicates=0).lines()
+        self._settings = {"SEATLINE_DATABASE_URL": url, "SEATLINE_KAFKA": line.address}
+        self._publisher = self._new_publisher()
+
+    def close(self) -> None:
+        self._publisher.kill()
+
+    def faults(self, count: int) -> list[Callable[[], None]]:
+        """As many of each kind, in any order."""
+        kinds: list[Callable[[], None]] = [partial(self._kill_publisher, point) for point in POINTS]
+        kinds += [
+            partial(self._strike, "brokers killed", self._broker.kill, self._broker.start),
+            partial(self._strike, "brokers paused", self._broker.pause, self._broker.resume),
+            partial(self._strike, "networks silent", self._line.hold, self._line.mend),
+            partial(self._cut, "networks cut, events lost", self._line.lose_question),
+            partial(self._cut, "networks cut, acknowledgements lost", self._line.lose_answer),
+        ]
+        faults = list(islice(cycle(kinds), count))
+        self._chance.shuffle(faults)
+        return faults
+
+    def _kill_publisher(self, point: Point) -> None:
+        self._publisher.kill()
+        self._publisher = self._new_publisher(Fate(point, 1, signal.SIGKILL))
+        self._sell()
+        if self._publisher.wait(PATIENCE):
+            self.fired[f"publishers killed, {point.name}"] += 1
+        self._publisher.kill()
+        self._publisher = self._new_publisher()
+
+    def _strike(self, kind: str, breaks: Callable[[], None], mends: Callable[[], None]) -> None:
+        self._sell()
+        time.sleep(self._chance.uniform(0, 0.1))
+        breaks()
+        self._sell()
+        time.sleep(self._chance.uniform(*STANDSTILL))
+        mends()
+        self.fired[kind] += 1
+
+    def _cut(self, kind: str, lose: Callable[[bytes], None]) -> None:
+        """When events are on the wire."""
+        lost, until = self._line.lost, time.monotonic() + PATIENCE
+        lose(EVENTS)
+        self._sell()
+        while self._line.lost == lost and time.monotonic() < until:
+            time.sleep(0.01)
+        self.fired[kind] += self._line.lost - lost
+        self._line.cut()
+        self._sell()
+        time.sleep(self._chance.uniform(*OUTAGE))
+        self._line.mend()
+
+    def _sell(self) -> None:
+        self._clerk.handle([parse(line) for line in islice(self._commands, AT_ONCE)])
+
+    def _new_publisher(self, fate: Fate | None = None) -> Mortal:
+        return Mortal(self._settings, "publisher", fate, self._bug)
 
 
 def _is_level(log: EventLog) -> bool:

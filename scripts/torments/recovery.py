@@ -55,11 +55,11 @@ class NotRecovered(Exception):
 class Shop:
     """Customers who reach the database whatever happens to the workers, and see how far these are."""
 
-    def __init__(self, near: Engine, wire: Wire) -> None:
+    def __init__(self, near: Engine, wire: Wire, seed: int) -> None:
         self.wire = wire
         self._log = near.log
         self._clerk = near.clerk()
-        self._lines = Market(10**6, seed=4, bad=0, duplicates=0).lines()
+        self._lines = Market(10**6, seed=seed, bad=0, duplicates=0).lines()
 
     def lines(self, count: int = AT_ONCE) -> list[bytes]:
         return list(islice(self._lines, count))
@@ -160,6 +160,7 @@ class Lane:
 
     def __init__(self, stage: Stage, seed: int, program: str) -> None:
         self._stage = stage
+        self._seed = seed
         self._chance = random.Random(seed)  # noqa: S311  reproducible on purpose
         self._program = program
 
@@ -184,7 +185,7 @@ class Lane:
         with engine(Settings(database_url=url)) as near, a_wire(url) as wire:
             own = {name: value for name, value in os.environ.items() if not name.startswith("SEATLINE_")}
             settings = {"SEATLINE_DATABASE_URL": wire.url, "SEATLINE_HOME": str(home), **more}
-            shop = Shop(near, wire)
+            shop = Shop(near, wire, self._seed)
             with (home / "run.log").open("wb") as log:
                 workers = subprocess.Popen(
                     [sys.executable, "-P", "-c", self._program, "run"], stdout=log, stderr=log, env=own | settings
@@ -200,19 +201,20 @@ class Lane:
 
 
 def torment(
-    stage: Stage, size: int, *, only: str = "", program: str = PROGRAM, giving_up: float = GIVING_UP
+    stage: Stage, size: int, seed: int, *, only: str = "", program: str = PROGRAM, giving_up: float = GIVING_UP
 ) -> Outcome:
     """`size` is how many faults; the rest is for planted bugs: one kind of fault, and other workers."""
     many = size >= FULL
+    seeds = range(5 * seed, 5 * seed + 5)
     outages, holes = size * 27 // 100, size * 30 // 100
     work: dict[str, Callable[[], list[float]]] = {
-        "lost notices": lambda: Lane(stage, 1, program).run(partial(lose_notices, giving_up=giving_up), holes),
-        "black holes": lambda: Lane(stage, 2, program).run(black_hole, holes),
-        "outages": lambda: Lane(stage, 3, program).run(partial(outage, giving_up=giving_up, long=many), outages),
+        "lost notices": lambda: Lane(stage, seeds[0], program).run(partial(lose_notices, giving_up=giving_up), holes),
+        "black holes": lambda: Lane(stage, seeds[1], program).run(black_hole, holes),
+        "outages": lambda: Lane(stage, seeds[2], program).run(partial(outage, giving_up=giving_up, long=many), outages),
     }
     if many:
-        work["broker restarts"] = lambda: Lane(stage, 4, program).restart_brokers(size - 2 * holes - outages - 1)
-        work["outages of six minutes"] = lambda: Lane(stage, 5, program).run(partial(outage_of, LONG_OUTAGE), 1)
+        work["broker restarts"] = lambda: Lane(stage, seeds[3], program).restart_brokers(size - 2 * holes - outages - 1)
+        work["outages of six minutes"] = lambda: Lane(stage, seeds[4], program).run(partial(outage_of, LONG_OUTAGE), 1)
     stage.server  # noqa: B018  started before the lanes ask for it at the same time
     with ThreadPoolExecutor(len(work)) as lanes:
         running = {kind: lanes.submit(faults) for kind, faults in work.items() if only in ("", kind)}

@@ -52,16 +52,17 @@ PLANTED = {
 def torment(
     stage: Stage,  # whose server may be somebody else's, which nobody may stop
     size: int,
+    seed: int,
     *,
     writers: str = "",
     hasty: bool = False,
     set_back: bool = False,
 ) -> Outcome:
-    chance = random.Random(2)  # noqa: S311  reproducible on purpose
+    chance = random.Random(seed)  # noqa: S311  reproducible on purpose
     with temporary_home() as home, embedded_postgres(home) as url:
         with engine(Settings(database_url=url, home=home)):
             pass  # makes the schema
-        customers = Customers()
+        customers = Customers(seed)
         enough = threading.Event()
         writing = [Writer(url + writers, customers, enough, hasty=hasty) for _ in range(WRITERS)]
         with ThreadPoolExecutor(WRITERS) as threads:
@@ -90,8 +91,8 @@ def torment(
 class Customers:
     """All writers serve the same ones, so that they get in each other's way."""
 
-    def __init__(self) -> None:
-        self._lines = Market(10**6, seed=2, bad=0, duplicates=0).lines()
+    def __init__(self, seed: int) -> None:
+        self._lines = Market(10**6, seed=seed, bad=0, duplicates=0).lines()
         self._turn = threading.Lock()
 
     def commands(self) -> list[Command]:

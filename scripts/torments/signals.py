@@ -69,10 +69,10 @@ Fault = tuple[Callable[[], None], Callable[[], None]]
 """What breaks something, and what mends it."""
 
 
-def torment(stage: Stage, size: int, *, program: str = PROGRAM, only: str = "") -> Outcome:
-    chance = random.Random(12)  # noqa: S311  reproducible on purpose
+def torment(stage: Stage, size: int, seed: int, *, program: str = PROGRAM, only: str = "") -> Outcome:
+    chance = random.Random(seed)  # noqa: S311  reproducible on purpose
     ended, complaints, longest = Counter[str](), list[str](), 0.0
-    with _scene(stage, program) as scene:
+    with _scene(stage, seed, program) as scene:
         kinds = [only] if only else [*scene.faults]
         chance.shuffle(kinds)
         at_once = min(AT_ONCE, max(1, size // QUICK))
@@ -93,7 +93,9 @@ def torment(stage: Stage, size: int, *, program: str = PROGRAM, only: str = "") 
 class Scene:
     """An installation whose processes come and go, and all that they need, each of which can go."""
 
-    def __init__(self, url: str, wire: Wire, home: Path, cluster: Cluster, office: SilentOffice, program: str) -> None:
+    def __init__(
+        self, url: str, wire: Wire, home: Path, cluster: Cluster, office: SilentOffice, seed: int, program: str
+    ) -> None:
         [broker] = cluster.brokers
         self.published: list[str] = []
         self.office = office
@@ -110,7 +112,7 @@ class Scene:
         self._program = program
         self._names = map("run-{}.log".format, count(1))
         # Few customers at once, so that they soon order and get letters.
-        self._lines = Market(10**6, seed=12, bad=0, duplicates=0, in_flight=20).lines()
+        self._lines = Market(10**6, seed=seed, bad=0, duplicates=0, in_flight=20).lines()
         self._upstream = Upstream(Settings(kafka=cluster.bootstrap, kafka_partitions=6))
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("SEATLINE_")} | {
             "SEATLINE_DATABASE_URL": wire.url,
@@ -207,7 +209,7 @@ class Run:
 
 
 @contextmanager
-def _scene(stage: Stage, program: str) -> Iterator[Scene]:
+def _scene(stage: Stage, seed: int, program: str) -> Iterator[Scene]:
     with (
         stage.database() as url,
         temporary_home() as home,
@@ -219,6 +221,6 @@ def _scene(stage: Stage, program: str) -> Iterator[Scene]:
         try:
             with engine(Settings(database_url=url, home=home)):
                 pass  # makes the schema
-            yield Scene(url, wire, home, cluster, office, program)
+            yield Scene(url, wire, home, cluster, office, seed, program)
         finally:
             cluster.stop()

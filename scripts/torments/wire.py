@@ -1,16 +1,20 @@
-"""A line between a program and its database that can be cut, put on hold, and made to swallow one answer."""
+"""A line between a program and a server that can be cut, put on hold, and made to lose one question or answer."""
 
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
+HOST = "127.0.0.1"
 NOTICE = b"A"
-"""What a packet begins with in which the server sends a notification and nothing before it."""
+"""What a packet begins with in which PostgreSQL sends a notification and nothing before it."""
+REFUSAL = b"\0VERROR\0"
+"""What a packet holds in which PostgreSQL says no."""
 
 
 @dataclass(eq=False)
@@ -29,27 +33,20 @@ class _Call:
             end.close()
 
 
-class Wire:
-    def __init__(self, url: str) -> None:
-        """`url` leads to the server; `self.url` leads to the same database over this line."""
-        self._there = conninfo_to_dict(url)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+class Line:
+    def __init__(self, reach: Callable[[], socket.socket]) -> None:
+        """`reach` connects to the server; who connects to `self.address` is passed on to it."""
+        self._reach = reach
+        self._listener = socket.create_server((HOST, 0))
         self._calls: set[_Call] = set()
         self._flowing = threading.Event()
         self._flowing.set()
         self._refusing = False
         self._lost_question: bytes | None = None
         self._lost_answer: bytes | None = None
-        self.losing_notices = False
-        """What `NOTIFY` tells those who do nothing but wait for it never arrives."""
         self.lost = 0
-        """How many questions, answers or notices have been lost as asked."""
-        parts = urlsplit(url)
-        account = quote(str(self._there["user"]), safe="")
-        if password := self._there.get("password"):
-            account += f":{quote(str(password), safe='')}"
-        port = self._listener.getsockname()[1]
-        self.url = f"postgresql://{account}@127.0.0.1:{port}{parts.path}?sslmode=disable&gssencmode=disable"
+        """How many questions and answers have been lost as asked; an answer that says no is lost and doesn't count."""
+        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -87,18 +84,14 @@ class Wire:
                 if self._refusing:
                     client.close()
                     continue
-                call = _Call(client, self._server())
+                try:
+                    call = _Call(client, self._reach())
+                except OSError:
+                    client.close()  # nobody is there
+                    continue
                 self._calls.add(call)
                 for pump in (self._ask, self._answer):
                     threading.Thread(target=self._pumping, args=(pump, call), daemon=True).start()
-
-    def _server(self) -> socket.socket:
-        host, port = str(self._there.get("host") or "localhost"), int(self._there.get("port") or 5432)
-        if not host.startswith("/"):
-            return socket.create_connection((host, port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{host}/.s.PGSQL.{port}")
-        return server
 
     def _pumping(self, pump: Callable[[_Call], None], call: _Call) -> None:
         with suppress(OSError):
@@ -113,18 +106,47 @@ class Wire:
                 self._lost_question, self.lost = None, self.lost + 1
                 return
             if self._lost_answer and self._lost_answer in packet:
-                self._lost_answer, self.lost, call.deaf = None, self.lost + 1, True
+                self._lost_answer, call.deaf = None, True
             call.server.sendall(packet)
 
     def _answer(self, call: _Call) -> None:
         while packet := call.server.recv(1 << 20):
             self._flowing.wait()
             if call.deaf:
+                self.lost += REFUSAL not in packet
                 return
-            if self.losing_notices and packet.startswith(NOTICE):
-                self.lost += 1
-                continue
-            call.client.sendall(packet)
+            if not self._is_lost(packet):
+                call.client.sendall(packet)
+
+    def _is_lost(self, answer: bytes) -> bool:
+        return False
+
+
+class Wire(Line):
+    """A line to a database."""
+
+    def __init__(self, url: str) -> None:
+        """`url` leads to the server; `self.url` leads to the same database over this line."""
+        there = conninfo_to_dict(url)
+        super().__init__(partial(_reach, str(there.get("host") or "localhost"), int(there.get("port") or 5432)))
+        account = quote(str(there["user"]), safe="")
+        if password := there.get("password"):
+            account += f":{quote(str(password), safe='')}"
+        path = urlsplit(url).path
+        self.url = f"postgresql://{account}@{self.address}{path}?sslmode=disable&gssencmode=disable"
+        self.losing_notices = False
+        """What `NOTIFY` tells those who do nothing but wait for it never arrives."""
+
+    def _is_lost(self, answer: bytes) -> bool:
+        return self.losing_notices and answer.startswith(NOTICE)
+
+
+def _reach(host: str, port: int) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_connection((host, port))
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(f"{host}/.s.PGSQL.{port}")
+    return server
 
 
 @contextmanager
