@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from scripts.benches.stage import SPAWN, Stage, engine_at
 
 SIZE = 1_500
 RATE = 100
-"""Commands a second: a reader has done with one before the next one comes."""
+"""Commands a second, on average: a reader has mostly done with one before the next one comes."""
 CUSTOMERS = 50
 WARM_UP = 10
 """One part of so many isn't counted."""
@@ -76,7 +77,7 @@ def run(stage: Stage, size: int, rounds: int) -> Report:
 
 
 def _waits(url: str, size: int) -> Waits:
-    """One command at a time at an even rate; the reader looks for every other row, and waits for the rest."""
+    """One command at a time, with pauses by chance; the reader looks for every other row, and waits for the rest."""
     with (
         engine_at(url) as engine,
         _projections(url),
@@ -88,10 +89,9 @@ def _waits(url: str, size: int) -> Waits:
         _until(connection, ALL_REACHED, position)
         asking, asked = SPAWN.Pipe()
         reading = process.submit(_read, url, asked)
-        accepted, began = [], time.perf_counter()
+        accepted, pauses = [], random.Random(1)  # noqa: S311  reproducible on purpose
         for number, (view, subscription, line) in zip(range(size), _changes(), strict=False):
-            if (early := began + number / RATE - time.perf_counter()) > 0:
-                time.sleep(early)
+            time.sleep(pauses.uniform(0, 2 / RATE))
             [answer] = clerk.handle([parse(line)])
             accepted.append(time.perf_counter())
             if not answer.events:

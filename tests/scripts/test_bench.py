@@ -56,7 +56,14 @@ def test_a_figure_is_met_or_not() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "figures"),
-    [("ingest", "200", 3), ("single", "20", 1), ("callers", "300", 2), ("start", "1", 1), ("long", "300", 3)],
+    [
+        ("ingest", "200", 3),
+        ("single", "20", 1),
+        ("callers", "300", 2),
+        ("start", "1", 1),
+        ("long", "300", 3),
+        ("fresh", "60", 4),
+    ],
 )
 def test_every_bench_runs_and_names_its_figures(server: str, name: str, size: str, figures: int) -> None:
     told = bench(server, name, "--size", size, "--rounds", "1")
