@@ -27,7 +27,7 @@ LAGS = """
             SELECT (convert_from(state, 'UTF8')::jsonb ->> 'recorded_time')::timestamptz
             FROM seatline.stored_events WHERE notification_id = position + 1
         )) ELSE 0 END
-    FROM seatline.positions, (SELECT coalesce(max(notification_id), 0) AS head FROM seatline.stored_events) AS log
+    FROM seatline.readers, (SELECT coalesce(max(notification_id), 0) AS head FROM seatline.stored_events) AS log
 """
 EFFECTS = "SELECT worker, state, count(*) FROM seatline.effects GROUP BY worker, state"
 DEAD_LETTERS = "SELECT state, count(*) FROM seatline.dead_letters GROUP BY state"

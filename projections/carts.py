@@ -1,8 +1,7 @@
 """Carts: the latest cart of each subscription."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -20,7 +19,6 @@ from domain.pricing import Quote
 from projections.view import Key, Row, Rows, View
 
 
-@dataclass(slots=True)
 class CartRow(Row):
     subscription_id: str
     entry_point: str
@@ -35,10 +33,11 @@ class Carts(View[CartRow]):
     name = "carts"
     version = 1
     key = ("subscription_id",)
+    events = get_args(CartEvent)
     row = CartRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
-        return [(recorded.subject,)] if isinstance(recorded.event, CartEvent) else []
+        return [(recorded.subject,)]
 
     def apply(self, recorded: Recorded, rows: Rows[CartRow]) -> None:
         event = recorded.event
@@ -52,10 +51,8 @@ class Carts(View[CartRow]):
                 status="open",
                 position=recorded.position,
             )
-        elif isinstance(event, CartEvent):
-            row = rows.get(recorded.subject)
         else:
-            return
+            row = rows.get(recorded.subject)
         assert row is not None, "a cart's first event opens it"
         match event:
             case SeatsChosen():

@@ -1,13 +1,14 @@
 """Orders: what was bought, what has come in, and where it stands."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import get_args
 
 from domain.kernel import Recorded
 from domain.order import (
     OrderCancelled,
+    OrderEvent,
     OrderExpired,
     OrderFulfilled,
     OrderPaid,
@@ -20,7 +21,6 @@ from domain.order import (
 from projections.view import Key, Row, Rows, View
 
 
-@dataclass(slots=True)
 class OrderRow(Row):
     order_number: str
     subscription_id: str
@@ -38,33 +38,36 @@ class Orders(View[OrderRow]):
     name = "orders"
     version = 1
     key = ("order_number",)
+    events = get_args(OrderEvent)
     row = OrderRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
-        kind, _, number = recorded.originator_id.partition("/")
-        return [(number,)] if kind == "order" else []
+        return [(_number(recorded),)]
 
     def apply(self, recorded: Recorded, rows: Rows[OrderRow]) -> None:
         event = recorded.event
         if isinstance(event, OrderPlaced):
-            rows.put(_placed(event, recorded), event.order_number)
-            return
-        for (number,) in self.keys(recorded):
-            row = rows.get(number)
-            assert row is not None, "an order's first event places it"
-            match event:
-                case OrderPartlyPaid() | OrderPaymentWithdrawn():
-                    row.paid = event.paid
-                case OrderPaid():
-                    row.paid, row.status = event.paid, OrderState.PAID
-                case OrderFulfilled():
-                    row.status = OrderState.FULFILLED
-                case OrderCancelled() | OrderVoided():
-                    row.status = OrderState.CANCELLED
-                case OrderExpired():
-                    row.status = OrderState.EXPIRED
-            row.position = recorded.position
-            rows.put(row, number)
+            row: OrderRow | None = _placed(event, recorded)
+        else:
+            row = rows.get(_number(recorded))
+        assert row is not None, "an order's first event places it"
+        match event:
+            case OrderPartlyPaid() | OrderPaymentWithdrawn():
+                row.paid = event.paid
+            case OrderPaid():
+                row.paid, row.status = event.paid, OrderState.PAID
+            case OrderFulfilled():
+                row.status = OrderState.FULFILLED
+            case OrderCancelled() | OrderVoided():
+                row.status = OrderState.CANCELLED
+            case OrderExpired():
+                row.status = OrderState.EXPIRED
+        row.position = recorded.position
+        rows.put(row, row.order_number)
+
+
+def _number(recorded: Recorded) -> str:
+    return recorded.originator_id.removeprefix("order/")
 
 
 def _placed(event: OrderPlaced, recorded: Recorded) -> OrderRow:

@@ -1,9 +1,9 @@
 """Payments: what came in, and where each cent of it stands."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import get_args
 
 from domain.kernel import Recorded
 from domain.payment import (
@@ -21,7 +21,6 @@ from projections.view import Key, Row, Rows, View
 NOTHING = Decimal("0.00")
 
 
-@dataclass(slots=True)
 class PaymentRow(Row):
     reference: str
     order_number: str
@@ -40,23 +39,25 @@ class Payments(View[PaymentRow]):
     name = "payments"
     version = 1
     key = ("reference",)
+    home = "payment"
+    events = get_args(PaymentEvent)
     row = PaymentRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
-        kind, _, reference = recorded.originator_id.partition("/")
-        return [(reference,)] if kind == "payment" else []
+        return [(recorded.originator_id.removeprefix("payment/"),)]
 
     def apply(self, recorded: Recorded, rows: Rows[PaymentRow]) -> None:
         event = recorded.event
         if isinstance(event, PaymentRegistered):
             rows.put(_registered(event, recorded.position), event.reference)
-        elif isinstance(event, PaymentEvent):
-            row = rows.get(event.reference)
-            assert row is not None, "a payment's first event registers it"
-            _move(row, event)
-            row.state = _state(row, event)
-            row.position = recorded.position
-            rows.put(row, event.reference)
+            return
+        assert isinstance(event, PaymentEvent), "no others come"
+        row = rows.get(event.reference)
+        assert row is not None, "a payment's first event registers it"
+        _move(row, event)
+        row.state = _state(row, event)
+        row.position = recorded.position
+        rows.put(row, event.reference)
 
 
 def _registered(event: PaymentRegistered, position: int) -> PaymentRow:

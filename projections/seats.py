@@ -1,9 +1,10 @@
 """Seats: the panel's sums over a subscription (Stato servizio)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import get_args
+
+import msgspec
 
 from domain.kernel import Recorded
 from domain.order import OrderCancelled, OrderExpired, OrderPaid, OrderPlaced
@@ -41,7 +42,23 @@ Changing = (
 USABLE = (Status.ACTIVE, Status.EXPIRING)
 
 
-@dataclass(slots=True)
+class Service(msgspec.Struct):
+    kind: str
+    quantity: int
+    expires_on: date
+    status: str
+    included: int
+    """Users that have room in it without a seat."""
+
+
+class Memory(msgspec.Struct):
+    """What the sums are made from."""
+
+    services: dict[str, Service]
+    pending: dict[str, int]
+    """The seats of each unpaid order."""
+
+
 class SeatsRow(Row):
     subscription_id: str
     seats_purchased: int = 0
@@ -51,24 +68,23 @@ class SeatsRow(Row):
     seats_pending: int = 0
     next_expiry: date | None = None
     aligned: bool | None = None
-    memory: dict[str, dict[str, Any]] = field(default_factory=lambda: {"services": {}, "pending": {}})
-    """Each service as kind, quantity, expiry, status and included users; the seats of each unpaid order."""
+    memory: Memory = msgspec.field(default_factory=lambda: Memory({}, {}))
 
 
 class Seats(View[SeatsRow]):
     name = "seats"
-    version = 1
+    version = 2
     key = ("subscription_id",)
     hidden = ("memory",)
+    events = get_args(Changing)
     row = SeatsRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
-        return [(recorded.subject,)] if isinstance(recorded.event, Changing) else []
+        return [(recorded.subject,)]
 
     def apply(self, recorded: Recorded, rows: Rows[SeatsRow]) -> None:
         event = recorded.event
-        if not isinstance(event, Changing):
-            return
+        assert isinstance(event, Changing), "no others come"
         row = rows.get(recorded.subject) or SeatsRow(subscription_id=recorded.subject, position=0)
         _remember(row, event)
         _add_up(row)
@@ -77,35 +93,26 @@ class Seats(View[SeatsRow]):
 
 
 def _remember(row: SeatsRow, event: Changing) -> None:
-    services, pending = row.memory["services"], row.memory["pending"]
+    services, pending = row.memory.services, row.memory.pending
     match event:
         case SubscriptionStarted():
-            for started in event.services:
-                services[started.service_id] = {
-                    "kind": started.kind,
-                    "quantity": started.quantity,
-                    "expires_on": started.expires_on.isoformat(),
-                    "status": started.status,
-                    "included": started.included_users,
-                }
+            for new in event.services:
+                services[new.service_id] = Service(
+                    new.kind, new.quantity, new.expires_on, new.status, new.included_users
+                )
         case SeatsAdded():
-            services[event.service_id] = {
-                "kind": Kind.SEAT,
-                "quantity": event.quantity,
-                "expires_on": event.expires_on.isoformat(),
-                "status": Status.ACTIVE,
-                "included": 0,
-            }
+            services[event.service_id] = Service(Kind.SEAT, event.quantity, event.expires_on, Status.ACTIVE, 0)
         case ExpiryAligned() | ServiceRenewed():
-            services[event.service_id] |= {"expires_on": event.expires_on.isoformat(), "status": event.status}
+            service = services[event.service_id]
+            service.expires_on, service.status = event.expires_on, event.status
         case ServiceReduced():
-            services[event.service_id]["quantity"] = event.quantity
+            services[event.service_id].quantity = event.quantity
         case ServiceExpiring():
-            services[event.service_id]["status"] = Status.EXPIRING
+            services[event.service_id].status = Status.EXPIRING
         case ServiceExpired():
-            services[event.service_id]["status"] = Status.EXPIRED
+            services[event.service_id].status = Status.EXPIRED
         case ServiceEnded():
-            services[event.service_id]["status"] = Status.ENDED
+            services[event.service_id].status = Status.ENDED
         case UserConfigured():
             row.seats_configured += not event.replaces
         case UserDeleted():
@@ -118,14 +125,14 @@ def _remember(row: SeatsRow, event: Changing) -> None:
 
 
 def _add_up(row: SeatsRow) -> None:
-    services = row.memory["services"].values()
-    usable = [service for service in services if service["status"] in USABLE]
-    seats = [service for service in services if service["kind"] == Kind.SEAT]
-    expiries = {service["expires_on"] for service in usable}
-    row.seats_purchased = sum(s["quantity"] for s in seats if s["status"] != Status.ENDED)
-    row.seats_active = sum(s["quantity"] for s in seats if s["status"] in USABLE)
-    included = sum(service["included"] for service in usable)
+    services = row.memory.services.values()
+    usable = [service for service in services if service.status in USABLE]
+    seats = [service for service in services if service.kind == Kind.SEAT]
+    expiries = {service.expires_on for service in usable}
+    row.seats_purchased = sum(s.quantity for s in seats if s.status != Status.ENDED)
+    row.seats_active = sum(s.quantity for s in seats if s.status in USABLE)
+    included = sum(service.included for service in usable)
     row.seats_available = max(0, included + row.seats_active - row.seats_configured)
-    row.seats_pending = sum(row.memory["pending"].values())
-    row.next_expiry = date.fromisoformat(min(expiries)) if expiries else None
+    row.seats_pending = sum(row.memory.pending.values())
+    row.next_expiry = min(expiries, default=None)
     row.aligned = len(expiries) == 1 if expiries else None

@@ -1,8 +1,8 @@
 """Services: each line of a subscription with its own expiry and status."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
+from typing import get_args
 
 from domain.kernel import Recorded
 from domain.pricing import Status
@@ -21,7 +21,6 @@ from projections.view import Key, Row, Rows, View
 Changed = ExpiryAligned | ServiceRenewed | ServiceReduced | ServiceExpiring | ServiceExpired | ServiceEnded
 
 
-@dataclass(slots=True)
 class ServiceRow(Row):
     subscription_id: str
     service_id: str
@@ -38,6 +37,7 @@ class Services(View[ServiceRow]):
     name = "services"
     version = 1
     key = ("subscription_id", "service_id")
+    events = (SubscriptionStarted, SeatsAdded, *get_args(Changed))
     row = ServiceRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
@@ -74,22 +74,24 @@ class Services(View[ServiceRow]):
                     position=recorded.position,
                 )
                 rows.put(row, recorded.subject, event.service_id)
-            case _ if isinstance(event, Changed):
-                self._change(event, recorded, rows)
+            case _:
+                assert isinstance(event, Changed), "no others come"
+                _change(event, recorded, rows)
 
-    def _change(self, event: Changed, recorded: Recorded, rows: Rows[ServiceRow]) -> None:
-        row = rows.get(recorded.subject, event.service_id)
-        assert row is not None, "a service exists before it changes"
-        match event:
-            case ExpiryAligned() | ServiceRenewed():
-                row.expires_on, row.status = event.expires_on, event.status
-            case ServiceReduced():
-                row.quantity = event.quantity
-            case ServiceExpiring():
-                row.status = Status.EXPIRING
-            case ServiceExpired():
-                row.status = Status.EXPIRED
-            case ServiceEnded():
-                row.status = Status.ENDED
-        row.position = recorded.position
-        rows.put(row, recorded.subject, event.service_id)
+
+def _change(event: Changed, recorded: Recorded, rows: Rows[ServiceRow]) -> None:
+    row = rows.get(recorded.subject, event.service_id)
+    assert row is not None, "a service exists before it changes"
+    match event:
+        case ExpiryAligned() | ServiceRenewed():
+            row.expires_on, row.status = event.expires_on, event.status
+        case ServiceReduced():
+            row.quantity = event.quantity
+        case ServiceExpiring():
+            row.status = Status.EXPIRING
+        case ServiceExpired():
+            row.status = Status.EXPIRED
+        case ServiceEnded():
+            row.status = Status.ENDED
+    row.position = recorded.position
+    rows.put(row, recorded.subject, event.service_id)

@@ -1,7 +1,6 @@
 """Users: who occupies a seat, and what each may do."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from domain.kernel import Recorded
@@ -9,7 +8,6 @@ from domain.subscription_events import UserConfigured, UserDeleted
 from projections.view import Key, Row, Rows, View
 
 
-@dataclass(slots=True)
 class UserRow(Row):
     subscription_id: str
     username: str
@@ -21,6 +19,7 @@ class Users(View[UserRow]):
     name = "users"
     version = 1
     key = ("subscription_id", "username")
+    events = (UserConfigured, UserDeleted)
     row = UserRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:

@@ -1,17 +1,18 @@
 """A view: rows of one type under a key, and how one event changes them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
-from domain.kernel import Recorded
+import msgspec
+
+from domain.kernel import Event, Recorded
 
 Key = tuple[str, ...]
 
 
-@dataclass(slots=True)
-class Row:
-    """Every row ends with the position of the last event that changed it."""
+class Row(msgspec.Struct):
+    """Every row begins with the position of the last event that changed it."""
 
     position: int
 
@@ -20,7 +21,7 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 class Rows(Generic[RowT]):
-    """The rows that a batch of events touches: read before, changed in memory, written after."""
+    """The rows that events touch: read before, changed in memory, written after."""
 
     def __init__(self, known: Mapping[Key, RowT] | None = None) -> None:
         self._rows: dict[Key, RowT | None] = dict(known or {})
@@ -58,14 +59,22 @@ class View(Generic[RowT]):
     """The columns that identify a row."""
     hidden: ClassVar[tuple[str, ...]] = ()
     """Columns that only the handler needs; readers of the view don't see them."""
+    home: ClassVar[str] = ""
+    """The kind of stream whose events alone make a row; if none is named, all events of one subject do."""
+    events: ClassVar[tuple[type[Event], ...]]
+    """The only ones that the handler is given."""
     row: type[RowT]
+
+    @cached_property
+    def topics(self) -> frozenset[str]:
+        return frozenset(event.topic for event in self.events)
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
         """The rows that applying this event will look for."""
         raise NotImplementedError
 
     def apply(self, recorded: Recorded, rows: Rows[RowT]) -> None:
-        """Change the rows as the event says; an event that doesn't concern this view changes none."""
+        """Change the rows as the event says."""
         raise NotImplementedError
 
 

@@ -23,6 +23,7 @@ import pytest
 from adapters.cli import main
 from adapters.embedded import temporary_home
 from domain.order import OrderPlaced
+from projections.catalogue import VIEWS
 from scripts.torments.postoffice import HANG_UP, KEEP_WAITING, PostOffice
 from scripts.torments.wire import Wire
 from tests.office import BASE, SUB, Office, service, until
@@ -913,9 +914,38 @@ def test_rebuild_tells_what_it_did(here: Here, shop: Office) -> None:
     shop.tell("UPDATE read_model.orders_1 SET paid = 1")
     done = here("rebuild", "--all")
     assert done.code == 0
-    assert len(done.out.splitlines()) == 6
-    assert "1 rows differ" in done.out or "1 row differs" in done.out
+    assert [line.split(":")[0] for line in done.out.splitlines() if line[0] != " "] == list(VIEWS)
+    assert "1 row is different from before\n  1 changed: paid (1)\n  for example 1000002\n" in done.out
+    assert "both by the same version of the handlers" in done.out
     assert shop.row("orders")["paid"] == 0
+
+
+def test_rebuild_goes_back_to_what_was_shown_before(here: Here, shop: Office) -> None:
+    shop.drain(shop.projections())
+    done = here("rebuild", "orders", "--rollback")
+    assert (done.code, done.complaint) == (1, "view orders has not been rebuilt: there is nothing to go back to")
+    shop.tell("UPDATE read_model.orders_1 SET paid = 1")
+    here("rebuild", "orders")
+    assert "shows again what it showed" in here("rebuild", "orders", "--rollback").out
+    assert shop.row("orders")["paid"] == 1
+
+
+def test_what_is_parked_is_told_with_the_way_out(here: Here, shop: Office) -> None:
+    shop.drain(shop.projections())
+    shop.tell("UPDATE read_model.seats_1 SET position = 0")
+    shop.tell(
+        "INSERT INTO seatline.parked (reader, home, subject, event_id, position, error)"
+        " VALUES ('view:seats:1', %s, %s, 'subscription/SUB-1@2', 2, 'KeyError in apply')",
+        SUB,
+        SUB,
+    )
+    [parked] = here("status", "--json").json["parked"]
+    assert (parked["view"], parked["subject"], parked["event_id"]) == ("seats", SUB, "subscription/SUB-1@2")
+    assert f"view seats, {SUB}" in here("status").out
+    assert "seatline rebuild VIEW --only SUB" in here("status").out
+    done = here("rebuild", "seats", "--only", SUB)
+    assert (done.code, done.out) == (0, f"seats: {SUB} made anew, 1 row is different from before\n")
+    assert here("status", "--json").json["parked"] == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["gardens"], ["seats", "gardens"]])

@@ -121,7 +121,11 @@ def _parser() -> argparse.ArgumentParser:
 
     rebuild = command("rebuild", "rebuild a read model beside the live one, compare, and swap")
     rebuild.add_argument("views", nargs="*", metavar="VIEW", help="seats, services, users, orders, carts, payments")
-    rebuild.add_argument("--all", action="store_true", help="rebuild every view")
+    rebuild.add_argument("--all", action="store_true", help="every view")
+    rebuild.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
+    instead = rebuild.add_mutually_exclusive_group()
+    instead.add_argument("--only", metavar="SUB", help="make one subscription's rows anew, and let it go on if parked")
+    instead.add_argument("--rollback", action="store_true", help="show again what was shown before the last rebuild")
 
     command("status", "show how far the workers are, and what waits for a person")
 

@@ -13,7 +13,7 @@ from adapters.wiring import Engine, engine
 
 READERS = """
     SELECT reader, position, head - position AS events_behind, moved_at
-    FROM seatline.positions, (SELECT coalesce(max(notification_id), 0) AS head FROM seatline.stored_events) AS log
+    FROM seatline.readers, (SELECT coalesce(max(notification_id), 0) AS head FROM seatline.stored_events) AS log
     ORDER BY reader
 """
 EFFECTS = """
@@ -31,6 +31,10 @@ INBOX = """
 DEAD_LETTERS = """
     SELECT count(*) AS open, min(changed_at) AS since FROM seatline.dead_letters WHERE state = 'open'
 """
+PARKED = """
+    SELECT split_part(reader, ':', 2) AS view, subject, event_id, error, parked_at
+    FROM seatline.parked JOIN seatline.readers USING (reader) ORDER BY parked_at, reader, home LIMIT 50
+"""
 PAYMENTS = """
     SELECT state, count(*) AS payments, sum(unallocated + refundable) AS at_hand
     FROM panel.payments WHERE state IN ('orphan', 'surplus', 'late') GROUP BY state ORDER BY state
@@ -46,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             "dead_letters": _rows(wired, DEAD_LETTERS)[0],
             "effects": _rows(wired, EFFECTS),
             "attention": _rows(wired, ATTENTION),
+            "parked": _rows(wired, PARKED),
             "payments": _rows(wired, PAYMENTS),
         }
     if arguments.json:
@@ -81,11 +86,14 @@ def _print(found: dict[str, Any]) -> None:
         effects.add_row(row["worker"], row["state"], f"{row['effects']:,}", f"{row['in_doubt']:,}", due)
     out.print(effects)
     letters = found["dead_letters"]
-    if found["attention"] or found["payments"] or letters["open"]:
+    if found["attention"] or found["parked"] or found["payments"] or letters["open"]:
         waiting = table("\nWaiting for a person, or for the other side", "what", "state", "why")
         for row in found["attention"]:
             doubt = ", in doubt" if row["in_doubt"] else ""
             waiting.add_row(f"{row['worker']} {row['id']}", f"{row['state']}{doubt}", cell(row["error"]))
+        for row in found["parked"]:
+            what = f"view {row['view']}, {row['subject']}"
+            waiting.add_row(what, "parked", f"{row['error']}, at {row['event_id']} ({cell(row['parked_at'])})")
         for row in found["payments"]:
             payments = "1 payment" if row["payments"] == 1 else f"{row['payments']:,} payments"
             waiting.add_row(payments, row["state"], f"{cell(row['at_hand'])} to match or refund")
@@ -93,6 +101,9 @@ def _print(found: dict[str, Any]) -> None:
             many = "1 dead letter" if letters["open"] == 1 else f"{letters['open']:,} dead letters"
             waiting.add_row(many, f"since {cell(letters['since'])}", "could not be read: seatline dead-letters list")
         out.print(waiting)
+        if found["parked"]:
+            out.print("\nParked rows stay as they were before that event; when the handler is mended:")
+            out.print("seatline rebuild VIEW --only SUB, or seatline rebuild VIEW.")
         if found["attention"]:
             out.print("\nseatline effects list shows all of these effects; effects retry or skip decides.")
     else:

@@ -1,10 +1,9 @@
-"""Views are filled in any portions, by anybody, and rebuilt beside the live ones: the rows are always the same."""
+"""Views are filled in any portions, by anybody: the rows are always the same, and a fault stops as little as it can."""
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,13 +12,14 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from adapters.postgres.database import DatabaseAway
-from adapters.postgres.views import ViewWorker, advance, live_tables, rebuild
+from adapters.postgres.rebuild import rebuild_only
+from adapters.postgres.views import MANY, ViewWorker, advance, live_tables, tell
 from domain.kernel import Recorded
 from projections.catalogue import VIEWS
 from projections.seats import Seats
-from projections.users import UserRow, Users
-from projections.view import Rows
-from tests.office import Office
+from projections.services import Services
+from projections.view import AnyView, Rows
+from tests.office import SUB, Office
 from tests.story import told
 
 Content = dict[str, list[tuple[Any, ...]]]
@@ -57,13 +57,10 @@ def readers(office: Office) -> dict[str, int]:
     return dict(office.ask("SELECT reader, position FROM seatline.positions WHERE reader LIKE 'view:%%' ORDER BY 1"))
 
 
-def silent(done: int, goal: int) -> None:
-    """Progress that nobody looks at."""
-
-
 # In portions
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_portions_in_any_repetition_give_the_same_rows(history: Office, data: st.DataObject) -> None:
@@ -138,199 +135,158 @@ def test_rows_and_position_are_stored_together_or_not_at_all(history: Office) ->
     assert projected == content(history)
 
 
-def test_a_handler_that_fails_stops_its_own_view_loudly_and_no_other(
-    history: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def apply(recorded: Recorded, rows: Rows[Any]) -> None:
-        if recorded.position == 40:
-            raise ValueError("a fault in the handler")
-        Seats.apply(Seats(), recorded, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(VIEWS["seats"], "apply", apply, raising=False)
-        with pytest.raises(ValueError, match="a fault in the handler"):
-            history.drain(history.projections())
-        positions = readers(history)
-        assert positions.pop("view:seats:1") < 40
-        assert set(positions.values()) == {history.log.head()}
-    history.drain(history.projections())
-    assert set(readers(history).values()) == {history.log.head()}
+# What a handler can't take
 
 
-# Rebuilding
+class Planted(Seats):
+    """Its handler has a fault, which strikes when half of the change is made."""
 
-
-@pytest.mark.parametrize("name", VIEWS)
-def test_a_rebuild_gives_the_rows_of_the_live_view(history: Office, name: str) -> None:
-    history.drain(history.projections())
-    live, shown = content(history, name), history.view(name)
-    told: list[tuple[int, int]] = []
-
-    assert rebuild(history.log, VIEWS[name], lambda done, goal: told.append((done, goal))) == 0
-
-    assert content(history, name) == live
-    assert history.view(name) == shown
-    assert told[-1] == (history.log.head(), history.log.head())
-    assert f"view:{name}:1" not in readers(history)
-    assert readers(history)[f"view:{name}:2"] == history.log.head()
-    assert leftovers(history) == []
-
-
-def test_a_rebuild_before_anything_happened_changes_nothing(office: Office) -> None:
-    assert rebuild(office.log, VIEWS["seats"], silent) == 0
-    assert content(office, "seats") == {"seats": []}
-
-
-def test_a_rebuild_of_a_view_that_lags_differs_in_nothing(history: Office) -> None:
-    advance(history.log, live_tables, until=20)
-    assert rebuild(history.log, VIEWS["orders"], silent) == 0
-    history.drain(history.projections())
-    assert rebuild(history.log, VIEWS["orders"], silent) == 0
-
-
-def test_a_rebuild_mends_what_was_changed_by_hand_and_counts_it(history: Office) -> None:
-    history.drain(history.projections())
-    right = content(history)
-    history.tell("UPDATE read_model.services_1 SET quantity = quantity + 1 WHERE service_id = 'S2'")
-    history.tell("DELETE FROM read_model.users_1 WHERE username = 'annaverdi'")
-    history.tell("INSERT INTO read_model.users_1 VALUES ('SUB-9', 'nobody', '{}', now(), 1)")
-    assert rebuild(history.log, VIEWS["services"], silent) == 2
-    assert rebuild(history.log, VIEWS["users"], silent) == 2
-    assert rebuild(history.log, VIEWS["orders"], silent) == 0
-    assert content(history) == right
-
-
-class Generous(Seats):
-    """A handler with a planted fault: it gives the second customer a seat too many."""
+    def __init__(self, *strikes: int) -> None:
+        self.strikes = strikes
 
     def apply(self, recorded: Recorded, rows: Rows[Any]) -> None:
         super().apply(recorded, rows)
-        if recorded.subject == "SUB-2" and (row := rows.get("SUB-2")):
-            row.seats_available += 1
+        if recorded.position in self.strikes:
+            row = rows.get(recorded.subject)
+            assert row is not None
+            row.seats_purchased = 99
+            raise ValueError("a fault that knows anna@example.com")
 
 
-def test_a_rebuild_by_changed_handlers_tells_how_many_rows_differ(history: Office) -> None:
+def parked(office: Office) -> list[tuple[Any, ...]]:
+    return office.ask("SELECT reader, subject, position FROM seatline.parked ORDER BY position, reader")
+
+
+def of(subject: str, found: Content, name: str) -> list[tuple[Any, ...]]:
+    return [row for row in found[name] if row[0] == subject]
+
+
+def places(office: Office, view: AnyView, subject: str) -> list[int]:
+    """Where events stand that concern a view's rows of one customer."""
+    found = office.ask(
+        "SELECT notification_id FROM seatline.stored_events WHERE subject = %s AND topic = ANY(%s) ORDER BY 1",
+        subject,
+        list(view.topics),
+    )
+    return [position for (position,) in found]
+
+
+def test_a_poison_event_parks_its_own_subscription_in_its_own_view_and_the_rest_goes_on(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     history.drain(history.projections())
-    assert rebuild(history.log, Generous(), silent) == 1
-    assert rebuild(history.log, Generous(), silent) == 0
-    assert rebuild(history.log, VIEWS["seats"], silent) == 1
+    right = content(history)
+    begin_anew(history)
+    strike = places(history, VIEWS["seats"], SUB)[4]
+    advance(history.log, live_tables, until=strike - 1)
+    [before] = of(SUB, content(history), "seats")
+    with monkeypatch.context() as patch:
+        patch.setitem(VIEWS, "seats", Planted(strike))
+        history.drain(history.projections())
+    assert parked(history) == [("view:seats:1", SUB, strike)]
+    assert set(readers(history).values()) == {history.log.head()}
+    now = content(history)
+    assert of(SUB, now, "seats") == [before]
+    assert of("SUB-2", now, "seats") == of("SUB-2", right, "seats")
+    assert now | {"seats": []} == right | {"seats": []}
 
 
-@dataclass(slots=True)
-class NicknamedRow(UserRow):
-    nickname: str = "?"
+def test_a_parked_subscription_is_told_without_what_belongs_to_the_customer(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike = places(history, VIEWS["seats"], SUB)[4]
+    monkeypatch.setitem(VIEWS, "seats", Planted(strike))
+    worker = ViewWorker(history.log)
+    history.drain(worker)
+    [(stream, version)] = history.ask(
+        "SELECT originator_id, originator_version FROM seatline.stored_events WHERE notification_id = %s", strike
+    )
+    [(event, error)] = history.ask("SELECT event_id, error FROM seatline.parked")
+    assert event == f"{stream}@{version}"
+    assert error.startswith("ValueError in apply, adapters/test_views.py:")
+    assert "anna" not in error
+    [metric] = worker.figures()
+    assert [(sample.labels, sample.value) for sample in metric.samples] == [({"reader": "view:seats:1"}, 1)]
 
 
-class Nicknamed(Users):
-    """The next version of a view, with one more column."""
+def test_a_parked_subscription_stays_as_it_was_until_its_rows_are_made_anew(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.drain(history.projections())
+    right = content(history)
+    begin_anew(history)
+    strike = places(history, VIEWS["seats"], SUB)[4]
+    with monkeypatch.context() as patch:
+        patch.setitem(VIEWS, "seats", Planted(strike))
+        while advance(history.log, live_tables, limit=7):
+            pass
+    assert content(history) != right
+    assert rebuild_only(history.log, VIEWS["seats"], SUB) == (1, 0)
+    assert parked(history) == []
+    assert content(history) == right
 
-    version: ClassVar[int] = 2
-    row = NicknamedRow
+
+def test_bytes_that_cannot_be_read_park_every_view_that_wants_them_and_no_other(history: Office) -> None:
+    where = places(history, VIEWS["services"], SUB)[1]
+    history.tell("UPDATE seatline.stored_events SET state = 'rubbish' WHERE notification_id = %s", where)
+    history.drain(history.projections())
+    assert parked(history) == [("view:seats:1", SUB, where), ("view:services:1", SUB, where)]
+    assert set(readers(history).values()) == {history.log.head()}
+
+
+class Boundless(Services):
+    """Says more than its table can hold, of one customer."""
 
     def apply(self, recorded: Recorded, rows: Rows[Any]) -> None:
         super().apply(recorded, rows)
         for row in rows.all():
-            rows.put(
-                NicknamedRow(
-                    row.position,
-                    row.subscription_id,
-                    row.username,
-                    row.permissions,
-                    row.configured_at,
-                    row.username[:4],
-                ),
-                row.subscription_id,
-                row.username,
-            )
+            if row.subscription_id == SUB:
+                row.quantity = 10**30
 
 
-def test_a_new_version_of_a_view_may_have_other_columns(history: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_the_table_does_not_take_park_their_subscription_and_no_other(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VIEWS, "services", Boundless())
     history.drain(history.projections())
-    assert rebuild(history.log, Nicknamed(), silent) == 2
-    with monkeypatch.context() as patch:
-        patch.setitem(VIEWS, "users", Nicknamed())
-        assert {row["nickname"] for row in history.view("users")} == {"anna", "carl"}
-        assert history.ask("SELECT has_table_privilege('panel_reader', 'panel.users', 'SELECT')") == [(True,)]
-    assert rebuild(history.log, Users(), silent) == 2
-    assert [row["username"] for row in history.view("users")] == ["annaverdi", "carlobianchi"]
+    assert {(reader, subject) for reader, subject, _ in parked(history)} == {("view:services:1", SUB)}
+    assert {row["subscription_id"] for row in history.view("services")} == {"SUB-2"}
+    assert set(readers(history).values()) == {history.log.head()}
 
 
-def test_an_interrupted_rebuild_leaves_nothing_behind(history: Office) -> None:
-    history.drain(history.projections())
-    before = content(history), readers(history)
-
-    def interrupted(done: int, goal: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        rebuild(history.log, VIEWS["seats"], interrupted)
-
-    assert (content(history), readers(history)) == before
-    assert leftovers(history) == []
-    assert rebuild(history.log, VIEWS["seats"], silent) == 0
+def test_a_fault_that_is_of_no_event_stops_its_own_view_loudly_and_no_other(history: Office) -> None:
+    history.tell("DROP TABLE read_model.seats_1 CASCADE")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        history.drain(history.projections())
+    positions = readers(history)
+    assert positions.pop("view:seats:1") == 0
+    assert set(positions.values()) == {history.log.head()}
 
 
-def test_what_a_killed_rebuild_left_behind_goes_with_the_next(history: Office) -> None:
-    history.drain(history.projections())
-    history.tell("CREATE TABLE read_model.seats_2 (rubbish text)")
-    history.tell("INSERT INTO seatline.positions VALUES ('view:seats:2', 7)")
-    assert rebuild(history.log, VIEWS["seats"], silent) == 0
-    assert leftovers(history) == []
+# Being told
 
 
-def test_two_rebuilds_of_one_view_wait_for_each_other(history: Office) -> None:
-    history.drain(history.projections())
-    right = content(history)
-    with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(lambda _: rebuild(history.log, VIEWS["seats"], silent), range(3))) == [0, 0, 0]
-    assert content(history) == right
-    assert leftovers(history) == []
+def test_listeners_are_told_which_rows_changed(history: Office) -> None:
+    with psycopg.connect(history.url, autocommit=True) as listener:
+        listener.execute("LISTEN panel_changed")
+        history.drain(history.projections())
+        told = [json.loads(notice.payload) for notice in listener.notifies(timeout=0.5)]
+    for name, view in VIEWS.items():
+        keys = {tuple(key) for notice in told if notice["view"] == name for key in notice["keys"]}
+        assert keys >= {tuple(row[part] for part in view.key) for row in history.view(name)}
+    assert {notice["position"] for notice in told} == {history.log.head()}
 
 
-def test_views_are_rebuilt_while_others_write_and_project(office: Office) -> None:
-    stop = threading.Event()
-
-    def write() -> int:
-        office.start()
-        clerk, count = office.another_clerk(), 0
-        while not stop.is_set():
-            office.send("open-cart", clerk=clerk)
-            office.send("choose-seats", quantity=1 + count % 100, clerk=clerk)
-            office.send("place-order" if count % 3 else "configure-user", username=f"username{count}", clerk=clerk)
-            count += 1
-        return count
-
-    def project() -> None:
-        worker = ViewWorker(office.log)
-        while not stop.is_set():
-            worker.step()
-
-    with ThreadPoolExecutor(3) as threads:
-        work: list[Future[object]] = [threads.submit(write), threads.submit(project), threads.submit(project)]
-        different = [rebuild(office.log, VIEWS[name], silent) for _ in range(3) for name in VIEWS]
-        stop.set()
-        assert [future.exception() for future in work] == [None, None, None]
-    assert different == [0] * len(different)
-    office.drain(office.projections())
-    assert [rebuild(office.log, VIEWS[name], silent) for name in VIEWS] == [0] * len(VIEWS)
-    assert leftovers(office) == []
-
-
-def test_a_rebuild_asks_for_nothing_outside(history: Office) -> None:
-    history.drain()
-    letters, effects = len(history.mail), history.ask("SELECT * FROM seatline.effects ORDER BY id")
-    head = history.log.head()
-    for view in VIEWS.values():
-        rebuild(history.log, view, silent)
-    history.drain()
-    assert len(history.mail) == letters > 0
-    assert history.ask("SELECT * FROM seatline.effects ORDER BY id") == effects
-    assert history.log.head() == head
-
-
-def leftovers(office: Office) -> list[str]:
-    """Tables and positions of generations that no view shows."""
-    shown = {f"{name}_{generation}" for name, generation in office.ask("SELECT name, generation FROM seatline.views")}
-    tables = {name for (name,) in office.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'read_model'")}
-    positions = {reader.removeprefix("view:").replace(":", "_") for reader in readers(office)}
-    return sorted((tables | positions) ^ shown)
+def test_listeners_are_told_of_many_rows_in_portions_and_of_very_many_at_once(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [("SUB-" + "x" * 60, str(number)) for number in range(MANY)]
+    with psycopg.connect(history.url, autocommit=True) as listener:
+        listener.execute("LISTEN panel_changed")
+        with psycopg.connect(history.url) as connection:
+            tell(connection, VIEWS["users"], 7, many)
+            tell(connection, VIEWS["users"], 8, [*many, ("one", "more")])
+        *portions, all_ = [json.loads(notice.payload) for notice in listener.notifies(timeout=0.5)]
+    assert len(portions) > 5
+    assert [tuple(key) for portion in portions for key in portion["keys"]] == many
+    assert all_ == {"view": "users", "position": 8, "keys": None}

@@ -1,0 +1,190 @@
+"""A table filled from the log in parts, each in one transaction: by several processes, and on after any kill."""
+
+import hashlib
+import inspect
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.rows import tuple_row
+
+from adapters.postgres.database import Datastore
+from adapters.postgres.log import EventLog, StoredEvent
+from adapters.postgres.tables import Table
+from adapters.postgres.views import concerning, generation_of
+from projections.catalogue import VIEWS
+from projections.folding import by_home, fold
+from projections.view import AnyView
+
+PART = 20_000
+"""Events in a part, about: what a process holds in memory, and what a kill costs."""
+LAST = chr(0x10FFFF)
+"""Sorts behind every id."""
+
+Progress = Callable[[int, int], None]
+"""Told how many events of how many have been read."""
+
+NEXT_PART = """
+    SELECT place, after, up_to FROM seatline.rebuild_parts
+    WHERE view = %s AND NOT done ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+HOMES = """
+    SELECT max(home), count(*) FROM (
+        SELECT {0} AS home FROM seatline.stored_events WHERE {0} > %s AND {0} < %s ORDER BY {0} LIMIT %s
+    ) AS part
+"""
+EVENTS = """
+    SELECT originator_id, originator_version, topic, state, subject, notification_id FROM seatline.stored_events
+    WHERE {0} > %s AND {0} <= %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY {0}, notification_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What is being built: its parts hold the events up to `goal`, from there on it is folded like a live view."""
+
+    view: AnyView
+    generation: int
+    goal: int
+
+    @property
+    def table(self) -> Table:
+        return generation_of(self.view, self.generation)
+
+
+def begin(connection: Connection[Any], view: AnyView) -> Build:
+    """A new build, or the one that the same handlers had begun; another's remains are cleared away."""
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        handlers = _fingerprint(view)
+        begun = cursor.execute(
+            "SELECT handlers, generation, goal FROM seatline.rebuilds WHERE view = %s", (view.name,)
+        ).fetchone()
+        if begun and begun[0] == handlers:
+            return Build(view, *begun[1:])
+        if begun:
+            forget(connection, view)
+            Table(view, begun[1]).discard(connection)
+        [(generation, goal)] = cursor.execute(
+            "SELECT greatest(generation, previous_generation) + 1, position FROM seatline.views"
+            " JOIN seatline.positions ON reader = format('view:%%s:%%s', name, generation) WHERE name = %s",
+            (view.name,),
+        )
+        build = Build(view, generation, goal)
+        build.table.discard(connection)
+        build.table.create(connection)
+        cursor.execute("INSERT INTO seatline.rebuilds VALUES (%s, %s, %s, %s)", (view.name, handlers, generation, goal))
+        cursor.executemany(
+            "INSERT INTO seatline.rebuild_parts (view, place, after, up_to, events) VALUES (%s, %s, %s, %s, %s)",
+            [(view.name, place, *part) for place, part in enumerate(_parts(connection, view))],
+        )
+        return build
+
+
+def forget(connection: Connection[Any], view: AnyView) -> None:
+    """The build is finished, or given up."""
+    connection.execute("DELETE FROM seatline.rebuilds WHERE view = %s", (view.name,))
+
+
+def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
+    """Fold all parts that aren't yet; the table then is where the log was when the build began."""
+    progress(*_progress(log, build))
+    if processes == 1:
+        while _fold_a_part(log, build):
+            progress(*_progress(log, build))
+    else:
+        _fill_together(log, build, progress, processes)
+    with log.connection() as connection:
+        connection.execute(
+            "UPDATE seatline.positions SET position = %s WHERE reader = %s AND position < %s",
+            (build.goal, build.table.reader, build.goal),
+        )
+        connection.execute(sql.SQL("ANALYZE {}").format(build.table.name))
+
+
+def _fingerprint(view: AnyView) -> str:
+    """Changes with the version, and with the file of the handlers: two kinds of rows must not get into one table."""
+    return f"{view.version}:{hashlib.sha256(Path(inspect.getfile(type(view))).read_bytes()).hexdigest()}"
+
+
+def _parts(connection: Connection[Any], view: AnyView) -> Iterator[tuple[str, str, int]]:
+    """Ranges of homes with about as many events each."""
+    after, end = (f"{view.home}/", f"{view.home}0") if view.home else ("", LAST)
+    query = HOMES.format(_column(view)).encode()
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        while True:
+            [(up_to, events)] = cursor.execute(query, (after, end, PART))
+            if up_to is None:
+                return
+            yield after, up_to, events
+            after = up_to
+
+
+def _column(view: AnyView) -> str:
+    return "originator_id" if view.home else "subject"
+
+
+def _progress(log: EventLog, build: Build) -> tuple[int, int]:
+    with log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(events) FILTER (WHERE done), 0), coalesce(sum(events), 0)"
+            " FROM seatline.rebuild_parts WHERE view = %s",
+            (build.view.name,),
+        )
+        [(done, of)] = cursor
+        return int(done), int(of)
+
+
+def _fold_a_part(log: EventLog, build: Build) -> bool:
+    """Fold the next part that nobody is at; says whether there was one."""
+    view, table = build.view, build.table
+    with log.connection() as connection, connection.transaction():
+        # What a crash of the server takes away, it takes together with the note that the part is done.
+        connection.execute("SET LOCAL synchronous_commit = off")
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            part = cursor.execute(NEXT_PART, (view.name,)).fetchone()
+            if part is None:
+                return False
+            place, after, up_to = part
+            bounds = (after, up_to, build.goal, list(view.topics))
+            cursor.execute(EVENTS.format(_column(view)).encode(), bounds, binary=True)
+            stored = list(map(StoredEvent._make, cursor.fetchall()))
+        homes = by_home(view, concerning([view], stored)[view.name])
+        changes, poison = fold(view, homes, lambda _: {})
+        table.park(connection, [*poison, *table.write(connection, changes, homes)])
+        connection.execute(
+            "UPDATE seatline.rebuild_parts SET done = true WHERE view = %s AND place = %s", (view.name, place)
+        )
+    return True
+
+
+# By several processes
+
+
+def _fill_together(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
+    work = (build.view.name, build.generation, build.goal)
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,)) as pool:
+        running = {pool.submit(_fold_a_part_there, *work) for _ in range(processes)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_fold_a_part_there, *work) for future in done if future.result()}
+            progress(*_progress(log, build))
+
+
+_log: EventLog
+"""In a process that folds parts."""
+
+
+def _open(url: str) -> None:
+    global _log
+    # Ctrl-C reaches every process; the one that was asked ends the others when their parts are done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _log = EventLog(Datastore(url))
+
+
+def _fold_a_part_there(name: str, generation: int, goal: int) -> bool:
+    return _fold_a_part(_log, Build(VIEWS[name], generation, goal))
