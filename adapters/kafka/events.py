@@ -1,13 +1,17 @@
 """Events read from Kafka instead of the log, for workers whose work may be repeated."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
 from kafka import OffsetAndMetadata, TopicPartition  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka.errors import (  # type: ignore[import-untyped]
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from psycopg import Connection
 
 from adapters.kafka.cluster import PATIENCE_MS, Cluster
@@ -75,14 +79,29 @@ class KafkaSource:
                 self._reader,
                 self._cluster.topics.events,
                 most=PAGE,
+                auto_offset_reset="none",
                 session_timeout_ms=SESSION_MS,
                 heartbeat_interval_ms=SESSION_MS // 3,
             )
             self._joined = time.monotonic()
         while True:
-            polled: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=POLL_MS)
-            if polled or not self._is_on_the_way():
-                return polled
+            try:
+                polled: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=POLL_MS)
+                if polled or not self._is_on_the_way():
+                    return polled
+            except NoOffsetForPartitionError as nothing_read:
+                self._begin(dict.fromkeys(nothing_read.args[0]))
+            except OffsetOutOfRangeError as no_longer_there:
+                self._begin(no_longer_there.args[0])
+
+    def _begin(self, reached: Mapping[TopicPartition, int | None]) -> None:
+        """With the first events that Kafka still has."""
+        for place, begins in self._consumer.beginning_offsets(list(reached), timeout_ms=PATIENCE_MS).items():
+            first = reached[place]
+            if first is not None and first < begins:
+                lost = {"partition": place.partition, "first": first, "last": begins - 1}
+                log.error("events.lost", reader=self._reader, **lost, reason="retention took them")
+            self._consumer.seek(place, begins)
 
     def _is_on_the_way(self) -> bool:
         """Whether nothing has come although something must: partitions that are still dealt out, or records."""

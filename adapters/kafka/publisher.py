@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka.partitioner import murmur2  # type: ignore[import-untyped]
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from adapters.kafka import KafkaAway
@@ -27,7 +29,7 @@ class Publisher:
     def __init__(self, events: EventLog, cluster: Cluster) -> None:
         self._events = events
         self._cluster = cluster
-        self._sending: Sending[int] = Sending(cluster)
+        self._sending: Sending[int] = Sending(cluster, _hash)
         self.published = 0
 
     def step(self) -> bool:
@@ -74,3 +76,9 @@ class Publisher:
     def _outgoing(self, event: StoredEvent) -> Outgoing:
         data, named = headers(event)
         return Outgoing(self._cluster.topics.events, event.subject.encode(), data, named)
+
+
+@lru_cache(maxsize=65_536)
+def _hash(key: bytes) -> int:
+    """That of Java's clients, so that others can join the events with what they have under the same keys."""
+    return int(murmur2(key)) & 0x7FFF_FFFF

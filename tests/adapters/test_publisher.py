@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
 from kafka.errors import KafkaTimeoutError  # type: ignore[import-untyped]
 
 from adapters.kafka import KafkaAway
@@ -110,6 +111,22 @@ def test_an_event_is_a_cloud_event_in_binary_mode(office: Office, upstream: Upst
     assert said["ce_time"] == office.now.isoformat()
     assert said["content-type"] == "application/json"
     assert json.loads(record.value)["services"][0]["sku"] == BASE
+
+
+def test_events_are_where_other_clients_look_for_their_key(
+    office: Office, upstream: Upstream, publisher: Publisher
+) -> None:
+    names = [f"SUB-{number}" for number in range(20)]
+    started(office, *names)
+    office.drain(publisher)
+    published = {record.key: record.partition for record in upstream.events()}
+
+    producer = KafkaProducer(bootstrap_servers=upstream.bootstrap)
+    theirs = {key: producer.send(upstream.topics.replies, b"", key).get(timeout=10).partition for key in published}
+    producer.close(timeout=5)
+
+    assert published == theirs
+    assert len(set(theirs.values())) > 1
 
 
 def test_a_trace_goes_from_the_command_to_the_event(office: Office, upstream: Upstream, publisher: Publisher) -> None:
@@ -317,3 +334,29 @@ def test_what_fails_on_the_way_is_read_again(
     assert seen
     assert all(event in again for event in seen)
     assert {event.subject for event in again} == {"SUB-A", "SUB-B"}
+
+
+def test_events_that_retention_took_before_they_were_read_are_missed_loudly(
+    office: Office,
+    publisher: Publisher,
+    upstream: Upstream,
+    from_kafka: KafkaSource,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[Recorded] = []
+    reader = CommandingReader(ACTIVATION, from_kafka, seen.extend)
+    office.start()
+    office.drain(publisher, reader)
+    order = office.order_seats(3)
+    office.drain(publisher)
+    last = upstream.events()[-1]
+    admin = KafkaAdminClient(bootstrap_servers=upstream.bootstrap)
+    admin.delete_records({TopicPartition(last.topic, last.partition): last.offset + 1})
+    admin.close()
+    office.pay(order)
+
+    office.drain(publisher, reader)
+
+    assert "OrderPlaced" not in {type(recorded.event).__name__ for recorded in seen}
+    assert "OrderPaid" in {type(recorded.event).__name__ for recorded in seen}
+    assert "events.lost" in capsys.readouterr().out
