@@ -62,6 +62,7 @@ def test_a_figure_is_met_or_not() -> None:
         ("callers", "300", 2),
         ("start", "1", 1),
         ("long", "300", 3),
+        ("scale", "1000", 5),
         ("fresh", "60", 4),
     ],
 )
