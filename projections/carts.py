@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, get_args
 
-import msgspec
-
 from domain.cart import (
     AlignmentSwitched,
     CartAbandoned,
@@ -25,7 +23,8 @@ class CartRow(Row):
     quantity: int | None
     """Seats; None while nothing is chosen, and in a renewal."""
     extend: bool
-    quote: dict[str, Any] | None
+    quote: dict[str, Any] | Quote | None
+    """Read back it is a dict, which nobody asks for anything."""
     status: str
 
 
@@ -56,18 +55,14 @@ class Carts(View[CartRow]):
         assert row is not None, "a cart's first event opens it"
         match event:
             case SeatsChosen():
-                row.quantity, row.quote = event.quantity, _plain(event.quote)
+                row.quantity, row.quote = event.quantity, event.quote
             case RenewalChosen():
-                row.quote = _plain(event.quote)
+                row.quote = event.quote
             case AlignmentSwitched():
-                row.extend, row.quote = event.extend, _plain(event.quote)
+                row.extend, row.quote = event.extend, event.quote
             case CartCheckedOut():
-                row.status, row.quote = "checked_out", _plain(event.quote)
+                row.status, row.quote = "checked_out", event.quote
             case CartAbandoned():
                 row.status = "abandoned"
         row.position = recorded.position
         rows.put(row, recorded.subject)
-
-
-def _plain(quote: Quote | None) -> dict[str, Any] | None:
-    return msgspec.to_builtins(quote) if quote else None

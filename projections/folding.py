@@ -67,13 +67,16 @@ def fold(view: AnyView, homes: Mapping[str, Sequence[Recorded | Unreadable]], lo
             for event in events:
                 _apply(view, event, rows)
                 done += 1
+            _settle(view, rows)
         except Exception as error:
+            done = min(done, len(events) - 1)
             at = events[done]
             poison.append(Poison(home, at.subject, at.id, at.position, _fault(error)))
             # It may have changed half of what it wanted to.
             rows = Rows(load(wanted[home]))
             for event in events[:done]:
                 _apply(view, event, rows)
+            _settle(view, rows)
         changes[home] = rows
     return Folded(changes, poison)
 
@@ -90,6 +93,11 @@ def _apply(view: AnyView, event: Recorded | Unreadable, rows: Rows[Any]) -> None
     if isinstance(event, Unreadable):
         raise event.error
     view.apply(event, rows)
+
+
+def _settle(view: AnyView, rows: Rows[Any]) -> None:
+    for row in rows.kept():
+        view.settle(row)
 
 
 def _fault(error: Exception) -> str:

@@ -87,9 +87,21 @@ class Seats(View[SeatsRow]):
         assert isinstance(event, Changing), "no others come"
         row = rows.get(recorded.subject) or SeatsRow(subscription_id=recorded.subject, position=0)
         _remember(row, event)
-        _add_up(row)
         row.position = recorded.position
         rows.put(row, recorded.subject)
+
+    def settle(self, row: SeatsRow) -> None:
+        services = row.memory.services.values()
+        usable = [service for service in services if service.status in USABLE]
+        seats = [service for service in services if service.kind == Kind.SEAT]
+        expiries = {service.expires_on for service in usable}
+        row.seats_purchased = sum(s.quantity for s in seats if s.status != Status.ENDED)
+        row.seats_active = sum(s.quantity for s in seats if s.status in USABLE)
+        included = sum(service.included for service in usable)
+        row.seats_available = max(0, included + row.seats_active - row.seats_configured)
+        row.seats_pending = sum(row.memory.pending.values())
+        row.next_expiry = min(expiries, default=None)
+        row.aligned = len(expiries) == 1 if expiries else None
 
 
 def _remember(row: SeatsRow, event: Changing) -> None:
@@ -122,17 +134,3 @@ def _remember(row: SeatsRow, event: Changing) -> None:
                 pending[event.order_number] = event.seats
         case OrderPaid() | OrderCancelled() | OrderExpired():
             pending.pop(event.order_number, None)
-
-
-def _add_up(row: SeatsRow) -> None:
-    services = row.memory.services.values()
-    usable = [service for service in services if service.status in USABLE]
-    seats = [service for service in services if service.kind == Kind.SEAT]
-    expiries = {service.expires_on for service in usable}
-    row.seats_purchased = sum(s.quantity for s in seats if s.status != Status.ENDED)
-    row.seats_active = sum(s.quantity for s in seats if s.status in USABLE)
-    included = sum(service.included for service in usable)
-    row.seats_available = max(0, included + row.seats_active - row.seats_configured)
-    row.seats_pending = sum(row.memory.pending.values())
-    row.next_expiry = min(expiries, default=None)
-    row.aligned = len(expiries) == 1 if expiries else None

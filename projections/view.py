@@ -77,5 +77,8 @@ class View(Generic[RowT]):
         """Change the rows as the event says."""
         raise NotImplementedError
 
+    def settle(self, row: RowT) -> None:
+        """Bring what a row says in sum into line, once all events at hand are applied to it."""
+
 
 AnyView = View[Any]

@@ -140,7 +140,8 @@ class Table:
     def _parked(self, connection: Connection[Any], homes: Iterable[str]) -> list[str]:
         with connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(
-                "SELECT home FROM seatline.parked WHERE reader = %s AND home = ANY(%s)", (self.reader, list(homes))
+                "SELECT home FROM seatline.parked WHERE reader = %s AND home = ANY(string_to_array(%s, E'\x1f'))",
+                (self.reader, SEPARATOR.join(homes)),
             )
             return [home for (home,) in cursor]
 

@@ -162,9 +162,10 @@ def lock_positions(connection: Connection[Any], readers: list[str]) -> dict[str,
 
 def tell(connection: Connection[Any], view: AnyView, position: int, keys: Sequence[Key] | None) -> None:
     """Notify whoever listens, when the transaction commits, of the rows that changed; None means any may have."""
-    for some in [None] if keys is None or len(keys) > MANY else _portions(keys):
-        said = msgspec.json.encode({"view": view.name, "position": position, "keys": some})
-        connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, said.decode()))
+    portions = [None] if keys is None or len(keys) > MANY else _portions(keys)
+    said = [msgspec.json.encode({"view": view.name, "position": position, "keys": some}).decode() for some in portions]
+    if said:
+        connection.execute("SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", (CHANNEL, said))
 
 
 def _portions(keys: Sequence[Key]) -> Iterator[list[Key]]:

@@ -78,8 +78,13 @@ class Stage:
 
     def sample(self, side: Callable[Concatenate[str, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What a side returns for an empty database, in a new process: nothing is warm from another sample."""
-        with self.database() as url, ProcessPoolExecutor(1, mp_context=SPAWN) as process:
-            return process.submit(side, url, *args, **kwargs).result()
+        with self.database() as url:
+            return self.apart(side, url, *args, **kwargs)
+
+    def apart(self, side: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What a side returns in a new process."""
+        with ProcessPoolExecutor(1, mp_context=SPAWN) as process:
+            return process.submit(side, *args, **kwargs).result()
 
 
 def lines_of(workload: Path) -> list[bytes]:

@@ -16,7 +16,7 @@ from adapters.postgres.tables import names
 from adapters.postgres.views import ViewWorker, advance, live_tables
 from domain.kernel import Recorded
 from projections.catalogue import VIEWS
-from projections.seats import Seats
+from projections.seats import Seats, SeatsRow
 from projections.users import UserRow, Users
 from projections.view import AnyView, Key, Rows
 from tests.adapters.test_views import Planted, content, history, parked, places, readers
@@ -76,10 +76,9 @@ def test_a_rebuild_mends_what_was_changed_by_hand_and_counts_it(history: Office)
 class Generous(Seats):
     """A handler with a planted fault: it gives the second customer a seat too many."""
 
-    def apply(self, recorded: Recorded, rows: Rows[Any]) -> None:
-        super().apply(recorded, rows)
-        if recorded.subject == "SUB-2" and (row := rows.get("SUB-2")):
-            row.seats_available += 1
+    def settle(self, row: SeatsRow) -> None:
+        super().settle(row)
+        row.seats_available += row.subscription_id == "SUB-2"
 
 
 def test_a_rebuild_tells_what_differs_and_where(history: Office) -> None:

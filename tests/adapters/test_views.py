@@ -16,7 +16,7 @@ from adapters.postgres.rebuild import rebuild_only
 from adapters.postgres.views import MANY, ViewWorker, advance, live_tables, tell
 from domain.kernel import Recorded
 from projections.catalogue import VIEWS
-from projections.seats import Seats
+from projections.seats import Seats, SeatsRow
 from projections.services import Services
 from projections.view import AnyView, Rows
 from tests.office import SUB, Office
@@ -149,7 +149,7 @@ class Planted(Seats):
         if recorded.position in self.strikes:
             row = rows.get(recorded.subject)
             assert row is not None
-            row.seats_purchased = 99
+            row.seats_configured = 99
             raise ValueError("a fault that knows anna@example.com")
 
 
@@ -231,6 +231,27 @@ def test_bytes_that_cannot_be_read_park_every_view_that_wants_them_and_no_other(
     history.tell("UPDATE seatline.stored_events SET state = 'rubbish' WHERE notification_id = %s", where)
     history.drain(history.projections())
     assert parked(history) == [("view:seats:1", SUB, where), ("view:services:1", SUB, where)]
+    assert set(readers(history).values()) == {history.log.head()}
+
+
+class Miscounting(Seats):
+    """It can't add up what one customer has."""
+
+    def settle(self, row: SeatsRow) -> None:
+        super().settle(row)
+        if row.subscription_id == SUB and row.seats_configured > 1:
+            raise ZeroDivisionError
+
+
+def test_a_sum_that_fails_parks_its_own_subscription_before_the_event_that_it_failed_at(
+    history: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VIEWS, "seats", Miscounting())
+    while advance(history.log, live_tables, limit=1):
+        pass
+    [(_, subject, position)] = parked(history)
+    assert (subject, history.row("seats", subscription_id=SUB)["seats_configured"]) == (SUB, 1)
+    assert history.log.page(position - 1, 1)[0].event.topic == "subscription.user-configured.v1"
     assert set(readers(history).values()) == {history.log.head()}
 
 

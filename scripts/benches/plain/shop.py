@@ -42,7 +42,7 @@ class DateAsISO(Transcoding):
 
 class PlainShop(Application[UUID]):
     def __init__(self, prices: PriceList, url: str, *, first_order: int, connections: int = 5) -> None:
-        super().__init__(env=_environment(url, connections))
+        super().__init__(env=environment(url, connections))
         self.prices = prices
         self.numbers = OrderNumbers(count(first_order // BLOCK).__next__)
         self.decisions: dict[type, Callable[[Any, date], None]] = {
@@ -286,7 +286,7 @@ class PlainShop(Application[UUID]):
         return found
 
 
-def _environment(url: str, connections: int) -> dict[str, str]:
+def environment(url: str, connections: int) -> dict[str, str]:
     """The five parts of a URL that the library knows, and the size of its pool."""
     parts = conninfo_to_dict(url)
     names = {"DBNAME": "dbname", "HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
