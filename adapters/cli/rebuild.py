@@ -14,7 +14,7 @@ from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.show import print_json
 from adapters.postgres.comparing import Differences
 from adapters.postgres.log import EventLog
-from adapters.postgres.rebuild import NothingKept, Rebuilt, rebuild, rebuild_only, roll_back
+from adapters.postgres.rebuild import NothingKept, NothingKnown, Rebuilt, rebuild, rebuild_only, roll_back
 from adapters.settings import load_settings
 from adapters.wiring import engine
 from projections.catalogue import VIEWS
@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in names:
         if name not in VIEWS:
             raise Complaint(f"there is no view {name}; there are {', '.join(VIEWS)}")
+    if arguments.processes is not None and arguments.processes < 1:
+        raise Complaint(f"--processes {arguments.processes}: at least one has to do it")
     with engine(load_settings()) as wired:
         done = [_one(arguments, wired.log, VIEWS[name]) for name in names]
     return DONE if all(done) else DOMAIN_SAID_NO
@@ -41,7 +43,10 @@ def _one(arguments: argparse.Namespace, log: EventLog, view: AnyView) -> bool:
     if arguments.rollback:
         return _roll_back(arguments, log, view)
     if arguments.only:
-        different, parked = rebuild_only(log, view, arguments.only)
+        try:
+            different, parked = rebuild_only(log, view, arguments.only)
+        except NothingKnown as error:
+            raise Complaint(str(error), DOMAIN_SAID_NO) from error
         if arguments.json:
             print_json({"view": view.name, "only": arguments.only, "rows_different": different, "parked": parked})
         else:

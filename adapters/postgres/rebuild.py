@@ -41,6 +41,10 @@ class NothingKept(Exception):
     """The view has not been rebuilt, so that there is nothing to go back to."""
 
 
+class NothingKnown(Exception):
+    """Nothing ever happened to such a subscription."""
+
+
 class Rebuilt(NamedTuple):
     """What came of a rebuild."""
 
@@ -89,7 +93,7 @@ def roll_back(log: EventLog, view: AnyView) -> Returned:
 def rebuild_only(log: EventLog, view: AnyView, subject: str) -> tuple[int, int]:
     """Make the rows of one subscription anew in the live table, and let it go on if it was parked.
 
-    Returns how many rows were different, and how many homes can still not go on.
+    Returns how many rows were different, and how many homes can still not go on; raises NothingKnown.
     """
     with log.connection() as connection, connection.transaction():
         table = _shown(connection, view, "FOR SHARE").table
@@ -101,6 +105,8 @@ def rebuild_only(log: EventLog, view: AnyView, subject: str) -> tuple[int, int]:
         changes, poison = fold(view, homes, lambda _: {})
         made = {key for rows in changes.values() for key in rows.changed}
         there = table.load(connection, made | set(_keys_of(connection, table, subject)))
+        if not stored and not there:
+            raise NothingKnown(f"nothing ever happened to {subject}: is it the subscription's id?")
         different: dict[str, Rows[Any]] = {home: _different(rows, there) for home, rows in changes.items()}
         for key in there.keys() - made:
             different.setdefault(subject, Rows()).drop(*key)
