@@ -2,11 +2,13 @@
 
 import hashlib
 import inspect
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ NEXT_PART = """
     SELECT place, after, up_to FROM seatline.rebuild_parts
     WHERE view = %s AND NOT done ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 """
+NOT_DONE = "SELECT FROM seatline.rebuild_parts WHERE view = %s AND NOT done FOR SHARE"
 HOMES = """
     SELECT max(home), count(*) FROM (
         SELECT {0} AS home FROM seatline.stored_events WHERE {0} > %s AND {0} < %s ORDER BY {0} LIMIT %s
@@ -93,11 +96,12 @@ def forget(connection: Connection[Any], view: AnyView) -> None:
 def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
     progress(*_progress(log, build))
-    if processes == 1:
-        while _fold_a_part(log, build):
-            progress(*_progress(log, build))
-    else:
-        _fill_together(log, build, progress, processes)
+    while _has_parts_left(log, build):
+        if processes == 1:
+            while _fold_a_part(log, build):
+                progress(*_progress(log, build))
+        else:
+            _fill_together(log, build, progress, processes)
     with log.connection() as connection:
         connection.execute(
             "UPDATE seatline.positions SET position = %s WHERE reader = %s AND position < %s",
@@ -137,6 +141,12 @@ def _progress(log: EventLog, build: Build) -> tuple[int, int]:
         )
         [(done, of)] = cursor
         return int(done), int(of)
+
+
+def _has_parts_left(log: EventLog, build: Build) -> bool:
+    """Waits for whoever is still at a part: the server goes on for a while with what a killed process asked for."""
+    with log.connection() as connection:
+        return connection.execute(NOT_DONE, (build.view.name,)).rowcount > 0
 
 
 def _fold_a_part(log: EventLog, build: Build) -> bool:
@@ -183,7 +193,16 @@ def _open(url: str) -> None:
     global _log
     # Ctrl-C reaches every process; the one that was asked ends the others when their parts are done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A pool whose process was killed waits for work for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _log = EventLog(Datastore(url))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a pool made this process"
+    parent.join()
+    os._exit(1)
 
 
 def _fold_a_part_there(name: str, generation: int, goal: int) -> bool:

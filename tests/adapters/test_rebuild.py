@@ -1,6 +1,7 @@
 """A view is rebuilt beside the live one, by as many processes as there are, after any interruption: the same rows."""
 
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -140,14 +141,25 @@ def test_a_new_version_of_a_view_may_have_other_columns(history: Office, monkeyp
     assert [row["username"] for row in history.view("users")] == ["annaverdi", "carlobianchi"]
 
 
+def test_a_view_with_other_columns_does_not_take_away_what_an_operator_made_of_it(history: Office) -> None:
+    history.drain(history.projections())
+    history.tell("CREATE VIEW public.mine AS SELECT username FROM panel.users")
+    assert differing(history, VIEWS["users"]) == 0
+    with pytest.raises(SchemaError, match=r"panel.users gets other columns, but something of yours.*view mine depends"):
+        rebuild(history.log, Nicknamed(), silent)
+    assert len(history.ask("SELECT * FROM public.mine")) == 2
+    history.tell("DROP VIEW public.mine")
+    assert differing(history, Nicknamed()) == 0
+
+
 class Interrupted(Exception): ...
 
 
-def interrupt(office: Office, view: AnyView) -> None:
-    """A rebuild that ends when half of the events are read."""
+def interrupt(office: Office, view: AnyView, after: float = 0.5) -> None:
+    """A rebuild that ends when more than this share of the events is read."""
 
     def progress(done: int, goal: int) -> None:
-        if done > goal / 2:
+        if done > goal * after:
             raise Interrupted
 
     with pytest.raises(Interrupted):
@@ -192,6 +204,19 @@ def test_several_processes_give_the_same_rows(history: Office, name: str) -> Non
     before = content(history)
     assert rebuild(history.log, VIEWS[name], silent, processes=2).differences.rows == 0
     assert content(history) == before
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_the_server_still_works_on_for_a_killed_process_is_waited_for(history: Office) -> None:
+    history.drain(history.projections())
+    interrupt(history, VIEWS["seats"], after=-1)
+    with psycopg.connect(history.url) as killed, ThreadPoolExecutor(1) as thread:
+        killed.execute("SELECT FROM seatline.rebuild_parts WHERE NOT done ORDER BY place LIMIT 1 FOR UPDATE")
+        rebuilt = thread.submit(differing, history, VIEWS["seats"])
+        while not rebuilt.done() and not history.ask("SELECT FROM pg_locks WHERE NOT granted"):
+            time.sleep(0.01)
+        killed.rollback()
+        assert rebuilt.result() == 0
 
 
 def test_what_a_killed_rebuild_left_behind_goes_with_the_next(history: Office) -> None:
