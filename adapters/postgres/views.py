@@ -67,7 +67,13 @@ def show(connection: Connection[Any], table: Table, version: int, columns: Seque
         with connection.transaction():
             connection.execute(create)
     except psycopg.errors.InvalidTableDefinition:
-        connection.execute(sql.SQL("DROP VIEW {}").format(panel))
+        try:
+            connection.execute(sql.SQL("DROP VIEW {}").format(panel))
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise SchemaError(
+                f"panel.{view.name} gets other columns, but something of yours is made from it"
+                f" ({error.diag.message_detail}): drop that, rebuild, and make it again"
+            ) from error
         connection.execute(create)
     connection.execute(sql.SQL("GRANT SELECT ON {} TO panel_reader").format(panel))
     connection.execute(
