@@ -62,8 +62,8 @@ def run(stage: Stage, size: int, rounds: int) -> Report:
         for url in (few, many):
             _in_a_process(_decide_and_fold, url, market)
         copies.multiply(many, COPIES)
-        with connected(few) as connection:
-            connection.execute("VACUUM (ANALYZE)")
+        for url in (few, many):
+            _settle(url)
         names, events = _subscriptions(few), _head(many)
         memory = _in_a_process(_kept_by_a_writer, many, names)
         chosen = random.Random(1)  # noqa: S311  reproducible on purpose
@@ -133,6 +133,15 @@ def _draw_from(engine: Engine, first_order: int) -> None:
 def _fold(log: EventLog) -> None:
     while advance(log, live_tables):
         pass
+
+
+def _settle(url: str) -> None:
+    """As a server that has been at work for a while: statistics are made, and it has its indexes in memory."""
+    with connected(url) as connection:
+        connection.execute("VACUUM (ANALYZE)")
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SELECT count(*) FROM seatline.answers WHERE command_id > ''")
+        connection.execute("SELECT count(*) FROM seatline.stored_events WHERE originator_id > ''")
 
 
 def _subscriptions(url: str) -> list[str]:

@@ -53,7 +53,6 @@ def multiply(url: str, copies: int) -> None:
         list(writers.map(partial(_multiply, url, copies), tables))
         connection.execute("TRUNCATE seatline.memories")
         connection.execute("UPDATE seatline.positions SET position = position * %s", (copies,))
-        connection.execute("VACUUM (ANALYZE)")
 
 
 def _multiply(url: str, copies: int, table: str) -> None:
