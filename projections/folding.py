@@ -1,6 +1,7 @@
 """Folding: events into the rows they change, each home by itself, so that a fault in one reaches no other."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from traceback import extract_tb
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,14 +55,29 @@ def by_home(view: AnyView, events: Iterable[AnyEvent]) -> dict[str, list[AnyEven
     return homes
 
 
-def fold(view: AnyView, homes: Mapping[str, Sequence[Recorded | Unreadable]], load: Load) -> Folded:
-    """Apply the events, all of which concern the view, to the rows they look for."""
-    wanted = {home: _keys(view, events) for home, events in homes.items()}
-    known = load(set().union(*wanted.values()))
+def keys_of(view: AnyView, events: Iterable[Recorded | Unreadable]) -> set[Key]:
+    """The rows that the events will look for, except those that can't be applied anyway."""
+    keys: set[Key] = set()
+    for event in events:
+        if isinstance(event, Recorded):
+            with suppress(Exception):
+                keys.update(view.keys(event))
+    return keys
+
+
+def fold(
+    view: AnyView,
+    homes: Mapping[str, Sequence[Recorded | Unreadable]],
+    load: Load,
+    known: Mapping[Key, Any] | None = None,
+) -> Folded:
+    """Apply the events, all of which concern the view, to the rows they look for, in case these are known already."""
+    if known is None:
+        known = load({key for events in homes.values() for key in keys_of(view, events)})
     changes: dict[str, Rows[Any]] = {}
     poison = []
     for home, events in homes.items():
-        rows: Rows[Any] = Rows({key: known[key] for key in wanted[home] if key in known})
+        rows: Rows[Any] = Rows(known)
         done = 0
         try:
             for event in events:
@@ -73,20 +89,12 @@ def fold(view: AnyView, homes: Mapping[str, Sequence[Recorded | Unreadable]], lo
             at = events[done]
             poison.append(Poison(home, at.subject, at.id, at.position, _fault(error)))
             # It may have changed half of what it wanted to.
-            rows = Rows(load(wanted[home]))
+            rows = Rows(load(keys_of(view, events)))
             for event in events[:done]:
                 _apply(view, event, rows)
             _settle(view, rows)
         changes[home] = rows
     return Folded(changes, poison)
-
-
-def _keys(view: AnyView, events: Sequence[Recorded | Unreadable]) -> set[Key]:
-    keys: set[Key] = set()
-    for event in events:
-        if isinstance(event, Recorded):
-            keys.update(view.keys(event))
-    return keys
 
 
 def _apply(view: AnyView, event: Recorded | Unreadable, rows: Rows[Any]) -> None:

@@ -1,6 +1,6 @@
 """A view: rows of one type under a key, and how one event changes them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -24,29 +24,28 @@ class Rows(Generic[RowT]):
     """The rows that events touch: read before, changed in memory, written after."""
 
     def __init__(self, known: Mapping[Key, RowT] | None = None) -> None:
-        self._rows: dict[Key, RowT | None] = dict(known or {})
-        self.changed: set[Key] = set()
+        self._known = known or {}
+        self._changed: dict[Key, RowT | None] = {}
+
+    @property
+    def changed(self) -> Set[Key]:
+        return self._changed.keys()
 
     def get(self, *key: str) -> RowT | None:
-        return self._rows.get(key)
+        return self._changed[key] if key in self._changed else self._known.get(key)
 
     def put(self, row: RowT, *key: str) -> None:
-        self._rows[key] = row
-        self.changed.add(key)
+        self._changed[key] = row
 
     def drop(self, *key: str) -> None:
-        self._rows[key] = None
-        self.changed.add(key)
-
-    def all(self) -> list[RowT]:
-        return [row for row in self._rows.values() if row is not None]
+        self._changed[key] = None
 
     def kept(self) -> list[RowT]:
         """The changed rows that are to be written."""
-        return [row for key in self.changed if (row := self._rows[key]) is not None]
+        return [row for row in self._changed.values() if row is not None]
 
     def dropped(self) -> list[Key]:
-        return [key for key in self.changed if self._rows[key] is None]
+        return [key for key, row in self._changed.items() if row is None]
 
 
 class View(Generic[RowT]):

@@ -1,19 +1,19 @@
 """The table of one generation of a view: made from the rows' type, written in batches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, sql
 from psycopg.rows import tuple_row
 
 from adapters.postgres.log import SEPARATOR
 from domain.kernel import Recorded
-from projections.folding import Poison, Unreadable, by_home, fold
+from projections.folding import Poison, Unreadable, by_home, fold, keys_of
 from projections.view import AnyView, Key, Row, Rows
 
 SQL_TYPES = {
@@ -36,6 +36,24 @@ def sql_type(annotation: Any) -> str:
     if _is_struct(annotation):
         return "text"
     return SQL_TYPES[annotation] if annotation in SQL_TYPES else sql_type(parts[0])
+
+
+PARKED = "SELECT home FROM seatline.parked WHERE reader = %s AND home = ANY(string_to_array(%s, E'\\x1f'))"
+NOT_TAKEN = (psycopg.DataError, psycopg.IntegrityError)
+"""What the server says to a row that doesn't fit its table."""
+
+Homes = dict[str, list[Recorded | Unreadable]]
+Write = Callable[
+    [Connection[Any], Mapping[str, Rows[Any]], Mapping[str, Sequence[Recorded | Unreadable]]], list[Poison]
+]
+
+
+class Asked(NamedTuple):
+    """What a table has to know before it can take events, perhaps still under way."""
+
+    homes: Homes
+    parked: Cursor[Any]
+    rows: Cursor[Any] | None
 
 
 class Table:
@@ -93,19 +111,34 @@ class Table:
 
         A home that can't go on is parked: its rows stay as they were before the event that they can't take.
         """
+        return self.answer(connection, self.ask(connection, events), self.write)
+
+    def ask(self, connection: Connection[Any], events: Sequence[Recorded | Unreadable]) -> Asked:
+        """The first half of `fold`: what has to be read. In a pipeline nobody waits for it yet."""
         homes = by_home(self.view, events)
-        for parked in self._parked(connection, homes):
-            del homes[parked]
-        changes, poison = fold(self.view, homes, partial(self.load, connection))
-        self.park(connection, [*poison, *self.write(connection, changes, homes)])
+        parked = connection.execute(PARKED, (self.reader, SEPARATOR.join(homes)), prepare=True)
+        return Asked(homes, parked, self._look_up(connection, keys_of(self.view, events)))
+
+    def answer(self, connection: Connection[Any], asked: Asked, write: Write) -> list[Key]:
+        """The second half: apply, and write in the given way."""
+        homes = asked.homes
+        for row in asked.parked:
+            del homes[row["home"]]
+        changes, poison = fold(self.view, homes, partial(self.load, connection), self._found(asked.rows))
+        self.park(connection, [*poison, *write(connection, changes, homes)])
         return [key for rows in changes.values() for key in rows.changed]
 
     def load(self, connection: Connection[Any], keys: Iterable[Key]) -> dict[Key, Any]:
-        if not (wanted := list(keys)):
-            return {}
-        with connection.cursor(row_factory=tuple_row) as cursor:
-            rows = map(self._row, cursor.execute(self._load, _joined(wanted), prepare=True))
-            return {tuple([getattr(row, part) for part in self.view.key]): row for row in rows}
+        return self._found(self._look_up(connection, keys))
+
+    def _look_up(self, connection: Connection[Any], keys: Iterable[Key]) -> Cursor[Any] | None:
+        wanted = list(keys)
+        cursor = connection.cursor(row_factory=tuple_row)
+        return cursor.execute(self._load, _joined(wanted), prepare=True) if wanted else None
+
+    def _found(self, rows: Cursor[Any] | None) -> dict[Key, Any]:
+        found = map(self._row, rows or ())
+        return {tuple([getattr(row, part) for part in self.view.key]): row for row in found}
 
     def _row(self, values: tuple[Any, ...]) -> Row:
         read = list(values)
@@ -120,32 +153,35 @@ class Table:
         homes: Mapping[str, Sequence[Recorded | Unreadable]],
     ) -> list[Poison]:
         """Write changed rows; a home whose rows the table doesn't take is left as it was, and told."""
-        kept = [row for rows in changes.values() for row in rows.kept()]
-        dropped = [key for rows in changes.values() for key in rows.dropped()]
         try:
             with connection.transaction():
-                if kept:
-                    connection.execute(self._upsert, (msgspec.json.encode(kept).decode(),), prepare=True)
-                if dropped:
-                    connection.execute(self._delete, _joined(dropped), prepare=True)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+                return self.write_all(connection, changes, homes)
+        except NOT_TAKEN as error:
             if len(changes) > 1:
                 alone = ({home: rows} for home, rows in changes.items())
                 return [poison for change in alone for poison in self.write(connection, change, homes)]
             [home] = changes
             first = homes[home][0]
             return [Poison(home, first.subject, first.id, first.position, f"{type(error).__name__} when written")]
+
+    def write_all(
+        self,
+        connection: Connection[Any],
+        changes: Mapping[str, Rows[Any]],
+        homes: Mapping[str, Sequence[Recorded | Unreadable]],
+    ) -> list[Poison]:
+        """Write changed rows, all or none: what the table doesn't take ends the transaction."""
+        kept = [row for rows in changes.values() for row in rows.kept()]
+        dropped = [key for rows in changes.values() for key in rows.dropped()]
+        if kept:
+            connection.execute(self._upsert, (msgspec.json.encode(kept).decode(),), prepare=True)
+        if dropped:
+            connection.execute(self._delete, _joined(dropped), prepare=True)
         return []
 
-    def _parked(self, connection: Connection[Any], homes: Iterable[str]) -> list[str]:
-        with connection.cursor(row_factory=tuple_row) as cursor:
-            cursor.execute(
-                "SELECT home FROM seatline.parked WHERE reader = %s AND home = ANY(string_to_array(%s, E'\x1f'))",
-                (self.reader, SEPARATOR.join(homes)),
-            )
-            return [home for (home,) in cursor]
-
     def park(self, connection: Connection[Any], poison: Sequence[Poison]) -> None:
+        if not poison:
+            return
         with connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO seatline.parked (reader, home, subject, event_id, position, error)"

@@ -1,7 +1,7 @@
 """The views that readers see: which table each shows, kept up to date a page of the log at a time."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any, LiteralString
@@ -16,14 +16,14 @@ from adapters.postgres.database import DatabaseAway
 from adapters.postgres.log import EventLog, StoredEvent
 from adapters.postgres.mapper import recorded
 from adapters.postgres.schema import LOCK, SchemaError
-from adapters.postgres.tables import Table, names
+from adapters.postgres.tables import NOT_TAKEN, Table, names
 from domain.events import BY_TOPIC
 from domain.kernel import Recorded
 from projections.catalogue import VIEWS
 from projections.folding import Unreadable
 from projections.view import AnyView, Key
 
-PAGES = (500, 20_000)
+PAGES = (1_000, 20_000)
 """Events in a transaction, at least and at most: more, the further behind, as long as it doesn't take too long."""
 QUICK, SLOW = 0.25, 1.0
 """Seconds of a transaction after which the next page may be larger, and has to be smaller."""
@@ -111,6 +111,23 @@ def advance(
     until: int | None = None,
 ) -> int:
     """Fold the next page into the tables, in one transaction with their positions; returns how many events it had."""
+    try:
+        return _advance(log, tables, limit, until, _fold_together)
+    except NOT_TAKEN:
+        # Once more, to find out whose rows they are.
+        return _advance(log, tables, limit, until, _fold_one_by_one)
+
+
+Fold = Callable[[Connection[Any], Mapping[Table, Sequence[Recorded | Unreadable]]], Iterator[tuple[Table, list[Key]]]]
+
+
+def _advance(
+    log: EventLog,
+    tables: Callable[[Connection[Any]], Sequence[Table]],
+    limit: int,
+    until: int | None,
+    fold: Fold,
+) -> int:
     with log.connection() as connection, connection.transaction():
         # What a crash of the server takes away, it takes together with the position: it is folded again.
         connection.execute("SET LOCAL synchronous_commit = off")
@@ -123,16 +140,36 @@ def advance(
             page = [stored for stored in page if stored.position <= until]
         if not page:
             return 0
+        head = page[-1].position
         news = concerning([table.view for table in wanted.values()], page)
-        for reader, position in positions.items():
-            table = wanted[reader]
-            if events := [event for event in news[table.view.name] if event.position > position]:
-                tell(connection, table.view, page[-1].position, table.fold(connection, events))
+        fresh = {
+            wanted[reader]: [event for event in news[wanted[reader].view.name] if event.position > position]
+            for reader, position in positions.items()
+        }
+        for table, keys in fold(connection, {table: events for table, events in fresh.items() if events}):
+            tell(connection, table.view, head, keys)
         connection.execute(
             "UPDATE seatline.positions SET position = %s, moved_at = now() WHERE reader = ANY(%s) AND position < %s",
-            (page[-1].position, list(positions), page[-1].position),
+            (head, list(positions), head),
         )
     return len(page)
+
+
+def _fold_together(
+    connection: Connection[Any], news: Mapping[Table, Sequence[Recorded | Unreadable]]
+) -> Iterator[tuple[Table, list[Key]]]:
+    """In a pipeline: the server reads for all tables at once, and writes one while the next is folded."""
+    with connection.pipeline():
+        asked = {table: table.ask(connection, events) for table, events in news.items()}
+        for table, question in asked.items():
+            yield table, table.answer(connection, question, table.write_all)
+
+
+def _fold_one_by_one(
+    connection: Connection[Any], news: Mapping[Table, Sequence[Recorded | Unreadable]]
+) -> Iterator[tuple[Table, list[Key]]]:
+    for table, events in news.items():
+        yield table, table.fold(connection, events)
 
 
 def concerning(views: Collection[AnyView], page: Sequence[StoredEvent]) -> dict[str, list[Recorded | Unreadable]]:
@@ -217,9 +254,9 @@ class ViewWorker:
     def _adapt(self, count: int, seconds: float) -> None:
         least, most = PAGES
         if count == self._limit and seconds < QUICK:
-            self._limit = min(most, self._limit * 2)
+            self._limit = min(most, self._limit * 4)
         elif seconds > SLOW:
-            self._limit = max(least, self._limit // 2)
+            self._limit = max(least, self._limit // 4)
 
     def figures(self) -> Iterator[Metric]:
         parked = GaugeMetricFamily("seatline_parked", "Homes that a view can't go on with.", labels=["reader"])

@@ -113,7 +113,7 @@ class Nicknamed(Users):
 
     def apply(self, recorded: Recorded, rows: Rows[Any]) -> None:
         super().apply(recorded, rows)
-        for row in rows.all():
+        for row in rows.kept():
             rows.put(
                 NicknamedRow(
                     row.position,

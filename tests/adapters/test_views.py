@@ -260,7 +260,7 @@ class Boundless(Services):
 
     def apply(self, recorded: Recorded, rows: Rows[Any]) -> None:
         super().apply(recorded, rows)
-        for row in rows.all():
+        for row in rows.kept():
             if row.subscription_id == SUB:
                 row.quantity = 10**30
 
