@@ -21,6 +21,7 @@ import psycopg
 import pytest
 
 from adapters.cli import main
+from adapters.cli.parsing import point_in_time
 from adapters.embedded import temporary_home
 from domain.order import OrderPlaced
 from projections.catalogue import VIEWS
@@ -808,6 +809,61 @@ def test_a_time_that_is_none_is_bad_usage(here: Here, time: str) -> None:
     assert "not a time" in done.complaint
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2025-03-02T09:15:00Z", "2025-03-02T10:15:00+01:00"),
+        ("2025-03-02T09:15:00-05:00", "2025-03-02T15:15:00+01:00"),
+        ("2025-03-02T09:15", "2025-03-02T09:15:00+01:00"),
+        ("2025-07-02T09:15:30.5", "2025-07-02T09:15:30.500000+02:00"),
+        ("2025-03-02", "2025-03-02T23:59:59.999999+01:00"),
+        # The hour that comes twice is meant the first time, and the one that never comes as if summer began later.
+        ("2025-10-26T02:30", "2025-10-26T02:30:00+02:00"),
+        ("2025-03-30T02:30", "2025-03-30T02:30:00+01:00"),
+    ],
+)
+def test_a_time_without_an_offset_is_meant_in_rome(text: str, meant: str) -> None:
+    assert point_in_time(text).isoformat() == meant
+
+
+def test_panel_of_a_time_to_come_is_the_panel_of_now(here: Here, office: Office) -> None:
+    office.start()
+    now = here("panel", SUB, "--json").json
+    assert here("panel", SUB, "--json", "--as-of", "9999-12-31", "--known-at", "9999-12-31").json == now
+    for early in ("0001-01-01", "2026-03-01"):
+        done = here("panel", SUB, "--as-of", early)
+        assert (done.code, done.complaint) == (1, f"there is no subscription {SUB} at that time")
+    done = here("panel", "SUB-9", "--known-at", "2026-12-31")
+    assert (done.code, done.complaint) == (1, "there is no subscription SUB-9 at that time")
+
+
+def test_panel_says_who_is_missing_if_nothing_comes_in_time(here: Here, office: Office) -> None:
+    office.start()
+    office.tell("UPDATE seatline.positions SET moved_at = now() - interval '1 minute'")
+    done = here("panel", SUB, "--after", "1", "--timeout", "0.1")
+    assert done.code == 3
+    assert "users is at 0, and nothing moves: does `seatline run projections` run?" in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--after", "2", "--timeout", "60"], "position 2 has not been given out: the log ends at 1"),
+        (["--after", "1", "--timeout", "nan"], "--timeout nan: not a number of seconds from 0 to 3600"),
+        (["--after", "1", "--timeout", "-1"], "--timeout -1: not a number of seconds from 0 to 3600"),
+        (["--after", "1", "--as-of", "2026-01-01"], "what was changes no more"),
+        (["--follow", "--known-at", "2026-01-01"], "what was changes no more"),
+    ],
+)
+def test_panel_refuses_to_wait_for_what_can_not_come(
+    here: Here, office: Office, arguments: list[str], complaint: str
+) -> None:
+    office.start()
+    done = here("panel", SUB, *arguments)
+    assert done.code == 2
+    assert complaint in done.complaint
+
+
 def test_quote_explains_both_choices_and_changes_nothing(here: Here, shop: Office) -> None:
     head = shop.log.head()
     both = here("quote", SUB, "--seats", "3", "--on", "2025-03-03", "--json").json
@@ -946,6 +1002,10 @@ def test_what_is_parked_is_told_with_the_way_out(here: Here, shop: Office) -> No
     done = here("rebuild", "seats", "--only", SUB)
     assert (done.code, done.out) == (0, f"seats: {SUB} made anew, 1 row is different from before\n")
     assert here("status", "--json").json["parked"] == []
+    done = here("rebuild", "seats", "--only", "SUB-X")
+    assert (done.code, done.complaint) == (1, "nothing ever happened to SUB-X: is it the subscription's id?")
+    done = here("rebuild", "seats", "--processes", "0")
+    assert (done.code, done.complaint) == (2, "--processes 0: at least one has to do it")
 
 
 @pytest.mark.parametrize("arguments", [[], ["gardens"], ["seats", "gardens"]])

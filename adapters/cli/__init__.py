@@ -114,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     panel.add_argument("subscription", metavar="SUB")
     panel.add_argument("--as-of", metavar="TIME", help="business time: only what had happened by then")
     panel.add_argument("--known-at", metavar="TIME", help="recorded time: only what was known by then")
+    panel.add_argument(
+        "--after", type=int, metavar="POSITION", help="wait until the views show what an answer with this position did"
+    )
+    panel.add_argument(
+        "--timeout", type=float, default=10, metavar="SECONDS", help="how long --after waits (default: %(default)s)"
+    )
+    panel.add_argument("--follow", action="store_true", help="show it again each time that it changes, until Ctrl-C")
     panel.add_argument("--language", choices=("en", "it"), default="en")
 
     history = command("history", "tell what happened to a subscription: when, what, who and why")

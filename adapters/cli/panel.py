@@ -1,21 +1,31 @@
 """`seatline panel`: Stato servizio, as the customer sees it."""
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
-from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
+from adapters.cli import DOMAIN_SAID_NO, DONE, OUTSIDE_FAILED, Complaint
 from adapters.cli.parsing import point_in_time
 from adapters.cli.show import cell, console, print_json, status, table
-from adapters.panel import Panel, panel_now, panel_then
+from adapters.panel import Panel, panel_after, panel_now, panel_then, panels_to_come
+from adapters.postgres.freshness import NoSuchPosition, NotShown
+from adapters.postgres.log import EventLog
 from adapters.settings import load_settings
 from adapters.wiring import engine
 from domain.pricing import PriceList
+
+LONGEST = 3_600
+"""Seconds that the database waits, at most."""
 
 WORDS = {
     "en": {
@@ -80,22 +90,59 @@ STATES = {
 def run(arguments: argparse.Namespace) -> int:
     as_of = point_in_time(arguments.as_of) if arguments.as_of is not None else None
     known_at = point_in_time(arguments.known_at) if arguments.known_at is not None else None
-    settings = load_settings()
-    with engine(settings) as wired:
-        if as_of or known_at:
-            panel = panel_then(wired.log, arguments.subscription, as_of, known_at)
-        else:
-            panel = panel_now(wired.log, arguments.subscription)
-    if panel is None:
-        then = " at that time" if as_of or known_at else ""
-        raise Complaint(f"there is no subscription {arguments.subscription}{then}", DOMAIN_SAID_NO)
-    if arguments.json:
-        print_json(asdict(panel))
-    else:
-        words: dict[str, Any] = WORDS[arguments.language]
-        times = [words[name].format(time=cell(at)) for name, at in (("as_of", as_of), ("known_at", known_at)) if at]
-        console().print(render(panel, wired.shopfront.prices, arguments.language, ", ".join(times)))
+    if (as_of or known_at) and (arguments.after is not None or arguments.follow):
+        raise Complaint("what was changes no more: --after and --follow don't go with --as-of and --known-at")
+    if not 0 <= arguments.timeout <= LONGEST:
+        raise Complaint(f"--timeout {arguments.timeout:g}: not a number of seconds from 0 to {LONGEST}")
+    words: dict[str, Any] = WORDS[arguments.language]
+    when = ", ".join(words[name].format(time=cell(at)) for name, at in (("as_of", as_of), ("known_at", known_at)) if at)
+    with engine(load_settings()) as wired:
+        panel = _find(wired.log, arguments, as_of, known_at)
+        if panel is None:
+            then = " at that time" if as_of or known_at else ""
+            raise Complaint(f"there is no subscription {arguments.subscription}{then}", DOMAIN_SAID_NO)
+        with _screen(arguments, lambda panel: render(panel, wired.shopfront.prices, arguments.language, when)) as show:
+            show(panel)
+            if arguments.follow:
+                with suppress(KeyboardInterrupt):
+                    for next_panel in panels_to_come(wired.log, arguments.subscription, panel):
+                        show(next_panel)
     return DONE
+
+
+def _find(
+    log: EventLog, arguments: argparse.Namespace, as_of: datetime | None, known_at: datetime | None
+) -> Panel | None:
+    if as_of or known_at:
+        return panel_then(log, arguments.subscription, as_of, known_at)
+    if arguments.after is None:
+        return panel_now(log, arguments.subscription)
+    try:
+        return panel_after(log, arguments.subscription, arguments.after, arguments.timeout)
+    except NoSuchPosition as error:
+        raise Complaint(str(error)) from None
+    except NotShown as error:
+        raise Complaint(str(error), OUTSIDE_FAILED) from None
+
+
+@contextmanager
+def _screen(
+    arguments: argparse.Namespace, draw: Callable[[Panel], RenderableType]
+) -> Iterator[Callable[[Panel], None]]:
+    """Where panels are shown: on a terminal each in the place of the one before, elsewhere one after the other."""
+    out = console()
+    if arguments.json:
+
+        def write(panel: Panel) -> None:
+            print_json(asdict(panel))
+            sys.stdout.flush()
+
+        yield write
+    elif arguments.follow and out.is_terminal:
+        with Live(console=out, auto_refresh=False) as live:
+            yield lambda panel: live.update(draw(panel), refresh=True)
+    else:
+        yield lambda panel: out.print(draw(panel))
 
 
 def render(panel: Panel, prices: PriceList, language: str = "en", when: str = "") -> RenderableType:

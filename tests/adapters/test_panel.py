@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,6 +68,70 @@ def test_T3_what_came_late_had_happened_before_it_was_known(office: Office) -> N
     assert usernames(office, as_of=ten, known_at=ten) == []
     assert usernames(office, known_at=ten) == []
     assert usernames(office, as_of=OPENING - timedelta(minutes=1)) == []
+
+
+def test_a_moment_includes_what_happened_at_it_and_nothing_after(office: Office) -> None:
+    pictures = [(office.now, None)]
+
+    def one_step() -> None:
+        pictures.append((office.now, now(office)))
+        office.now += timedelta(minutes=7)
+
+    office.start()
+    one_step()
+    for command, said in (("open-cart", {}), ("choose-seats", {"quantity": 2}), ("choose-seats", {"quantity": 3})):
+        office.do(command, **said)
+        one_step()
+    number = str(office.do("place-order")["data"]["order_number"])
+    one_step()
+    for amount in ("10.00", None):
+        office.pay(number, amount)
+        office.drain(office.activation())
+        one_step()
+    office.do("configure-user", username="annaverdi")
+    one_step()
+    shown = [picture for _, picture in pictures]
+    assert all(before != after for before, after in pairwise(shown))
+    for (_, before), (moment, at_it) in pairwise(pictures):
+        for when in ({"as_of": moment}, {"known_at": moment}, {"as_of": moment, "known_at": FAR}):
+            assert then(office, SUB, **when) == at_it
+        assert then(office, as_of=moment - timedelta.resolution) == before
+        assert then(office, known_at=moment - timedelta.resolution) == before
+
+
+def test_T1_seats_had_come_with_the_payment_and_were_known_when_somebody_had_added_them(office: Office) -> None:
+    office.start()
+    number = office.order_seats(3)
+    office.now += timedelta(hours=1)
+    office.pay(number)
+    paid, office.now = office.now, office.now + timedelta(hours=2)
+    office.drain(office.activation())
+    assert then(office, as_of=paid)["seats"]["seats_purchased"] == 3
+    assert then(office, as_of=paid, known_at=paid)["seats"]["seats_purchased"] == 0
+    assert then(office, known_at=paid)["orders"][0]["status"] == "paid"
+    assert then(office, known_at=office.now)["orders"][0]["status"] == "fulfilled"
+
+
+def test_nothing_is_known_before_what_led_to_it_though_writers_clocks_differ(office: Office) -> None:
+    """A writer whose clock is a minute ahead opens a cart, and one whose clock is right fills it."""
+    office.start()
+    ahead = office.another_clerk(clock=lambda: office.now + timedelta(minutes=1))
+    office.do("open-cart", clerk=ahead)
+    office.do("choose-seats", quantity=2)
+    assert then(office, known_at=office.now)["cart"] is None
+    assert then(office, known_at=office.now + timedelta(minutes=1)) == now(office)
+
+
+def test_nobody_ever_had_a_panel_of_a_subscription_that_does_not_exist(office: Office) -> None:
+    office.start()
+    for when in ({}, {"as_of": OPENING}, {"known_at": OPENING}, {"as_of": FAR, "known_at": FAR}):
+        assert then(office, "SUB-9", **when) is None
+
+
+def test_looking_back_changes_no_view_and_needs_none(office: Office) -> None:
+    office.start()
+    assert then(office, as_of=FAR)["seats"]["seats_available"] == 1
+    assert office.ask("SELECT count(*) FROM panel.seats") == [(0,)]
 
 
 def test_orders_placed_in_the_same_second_stand_in_one_order(office: Office) -> None:
