@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -97,11 +99,12 @@ def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> Non
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
     progress(*_progress(log, build))
     while _has_parts_left(log, build):
-        if processes == 1:
-            while _fold_a_part(log, build):
+        with _hands(log, build, processes) as (pool, fold_a_part, hands):
+            running = {pool.submit(fold_a_part) for _ in range(hands)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(fold_a_part) for future in done if future.result()}
                 progress(*_progress(log, build))
-        else:
-            _fill_together(log, build, progress, processes)
     with log.connection() as connection:
         connection.execute(
             "UPDATE seatline.positions SET position = %s WHERE reader = %s AND position < %s",
@@ -172,17 +175,20 @@ def _fold_a_part(log: EventLog, build: Build) -> bool:
     return True
 
 
-# By several processes
+# Who does it
 
 
-def _fill_together(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
-    work = (build.view.name, build.generation, build.goal)
+@contextmanager
+def _hands(log: EventLog, build: Build, processes: int) -> Iterator[tuple[Executor, Callable[[], bool], int]]:
+    """Who folds parts, what they are told, and how many they are."""
+    if processes == 1:
+        # Two, so that one computes while the server is at what the other one asked for.
+        with ThreadPoolExecutor(2) as threads:
+            yield threads, partial(_fold_a_part, log, build), 2
+        return
+    fold_a_part = partial(_fold_a_part_there, build.view.name, build.generation, build.goal)
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,)) as pool:
-        running = {pool.submit(_fold_a_part_there, *work) for _ in range(processes)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_fold_a_part_there, *work) for future in done if future.result()}
-            progress(*_progress(log, build))
+        yield pool, fold_a_part, processes
 
 
 _log: EventLog
