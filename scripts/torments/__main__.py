@@ -22,6 +22,7 @@ ROWS = {
     2: "restarts",
     3: "skips",
     4: "recovery",
+    5: "rebuilds",
     6: "publishing",
     7: "letters",
     8: "activations",
