@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import get_args
+from typing import cast, get_args
 
 from domain.kernel import Recorded
 from domain.payment import (
@@ -47,11 +47,10 @@ class Payments(View[PaymentRow]):
         return [(recorded.originator_id.removeprefix("payment/"),)]
 
     def apply(self, recorded: Recorded, rows: Rows[PaymentRow]) -> None:
-        event = recorded.event
+        event = cast(PaymentEvent, recorded.event)
         if isinstance(event, PaymentRegistered):
             rows.put(_registered(event, recorded.position), event.reference)
             return
-        assert isinstance(event, PaymentEvent), "no others come"
         row = rows.get(event.reference)
         assert row is not None, "a payment's first event registers it"
         _move(row, event)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
-from typing import get_args
+from typing import cast, get_args
 
 import msgspec
 
@@ -83,8 +83,7 @@ class Seats(View[SeatsRow]):
         return [(recorded.subject,)]
 
     def apply(self, recorded: Recorded, rows: Rows[SeatsRow]) -> None:
-        event = recorded.event
-        assert isinstance(event, Changing), "no others come"
+        event = cast(Changing, recorded.event)
         row = rows.get(recorded.subject) or SeatsRow(subscription_id=recorded.subject, position=0)
         _remember(row, event)
         row.position = recorded.position
@@ -107,6 +106,16 @@ class Seats(View[SeatsRow]):
 def _remember(row: SeatsRow, event: Changing) -> None:
     services, pending = row.memory.services, row.memory.pending
     match event:
+        # The most frequent first: each case is tried in turn.
+        case UserConfigured():
+            row.seats_configured += not event.replaces
+        case UserDeleted():
+            row.seats_configured -= 1
+        case OrderPlaced():
+            if event.seats:
+                pending[event.order_number] = event.seats
+        case OrderPaid() | OrderCancelled() | OrderExpired():
+            pending.pop(event.order_number, None)
         case SubscriptionStarted():
             for new in event.services:
                 services[new.service_id] = Service(
@@ -125,12 +134,3 @@ def _remember(row: SeatsRow, event: Changing) -> None:
             services[event.service_id].status = Status.EXPIRED
         case ServiceEnded():
             services[event.service_id].status = Status.ENDED
-        case UserConfigured():
-            row.seats_configured += not event.replaces
-        case UserDeleted():
-            row.seats_configured -= 1
-        case OrderPlaced():
-            if event.seats:
-                pending[event.order_number] = event.seats
-        case OrderPaid() | OrderCancelled() | OrderExpired():
-            pending.pop(event.order_number, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
-from typing import get_args
+from typing import cast, get_args
 
 from domain.kernel import Recorded
 from domain.pricing import Status
@@ -75,8 +75,7 @@ class Services(View[ServiceRow]):
                 )
                 rows.put(row, recorded.subject, event.service_id)
             case _:
-                assert isinstance(event, Changed), "no others come"
-                _change(event, recorded, rows)
+                _change(cast(Changed, event), recorded, rows)
 
 
 def _change(event: Changed, recorded: Recorded, rows: Rows[ServiceRow]) -> None:
