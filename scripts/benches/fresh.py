@@ -1,18 +1,13 @@
 """How long after a command was accepted another process sees its row, and what waiting for its position adds."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import cycle
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, LiteralString, NamedTuple
 
@@ -23,7 +18,7 @@ from adapters.clerk import Clerk
 from adapters.cloudevents import parse
 from adapters.postgres.database import connected
 from scripts.benches.figures import Figure, Measured, Report
-from scripts.benches.stage import SPAWN, Stage, engine_at
+from scripts.benches.stage import SPAWN, Stage, engine_at, running
 
 SIZE = 1_500
 RATE = 100
@@ -80,7 +75,7 @@ def _waits(url: str, size: int) -> Waits:
     """One command at a time, with pauses by chance; the reader looks for every other row, and waits for the rest."""
     with (
         engine_at(url) as engine,
-        _projections(url),
+        running("projections", SEATLINE_DATABASE_URL=url),
         connected(url) as connection,
         ProcessPoolExecutor(1, mp_context=SPAWN) as process,
     ):
@@ -129,24 +124,6 @@ def _until(connection: psycopg.Connection, query: LiteralString | sql.Composed, 
         if time.monotonic() > until:
             raise RuntimeError(f"not within {PATIENCE:g} s: {parameters}")
         time.sleep(LOOK)
-
-
-@contextmanager
-def _projections(url: str) -> Iterator[None]:
-    seatline = Path(sys.executable).with_name("seatline")
-    process = subprocess.Popen(
-        [seatline, "run", "projections"],
-        env={**os.environ, "SEATLINE_DATABASE_URL": url},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        _, said = process.communicate(timeout=30)
-        if process.returncode:
-            raise RuntimeError(f"seatline run projections ended with {process.returncode}: {said[-1000:]}")
 
 
 # The commands

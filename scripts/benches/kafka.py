@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, LiteralString, NamedTuple
@@ -24,7 +22,7 @@ from adapters.postgres.log import WRITER_LOCK
 from adapters.settings import Settings
 from scripts.benches.consuming import consume
 from scripts.benches.figures import Figure, Measured, Report, interleaved
-from scripts.benches.stage import SPAWN, Stage, engine_at, ingest, lines_of
+from scripts.benches.stage import SPAWN, Stage, engine_at, ingest, lines_of, running
 from scripts.broker.cluster import Cluster as Brokers
 
 SIZE = 20_000
@@ -125,10 +123,10 @@ def _consume(here: Place, workload: Path, *, as_installed: bool) -> float:
 def _decide(here: Place, workload: Path, *, workers: int) -> float:
     """Commands a second of whole worker processes that have shared the partitions before the first may write."""
     _, count = _filled(here, workload)
-    with ExitStack() as running, connected(here.url) as connection:
+    with ExitStack() as processes, connected(here.url) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (WRITER_LOCK,))
         for _ in range(workers):
-            running.enter_context(_seatline(here, "commands"))
+            processes.enter_context(_seatline(here, "commands"))
         _settle(lambda: _number(connection, "SELECT coalesce(sum(epoch), 0) FROM seatline.inbox"))
         connection.execute("SELECT pg_advisory_unlock(%s)", (WRITER_LOCK,))
         return _rate(lambda: _number(connection, "SELECT sum(next_offset) FROM seatline.inbox"), count)
@@ -222,20 +220,10 @@ def _records(workload: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
             yield id_.encode(), str(json.loads(line).get("subject") or id_).encode(), line
 
 
-@contextmanager
-def _seatline(here: Place, *workers: str) -> Iterator[None]:
-    settings = {"SEATLINE_DATABASE_URL": here.url, "SEATLINE_KAFKA": here.kafka, "SEATLINE_KAFKA_PREFIX": here.prefix}
-    seatline = Path(sys.executable).with_name("seatline")
-    process = subprocess.Popen(
-        [seatline, "run", *workers], env=os.environ | settings, stderr=subprocess.PIPE, text=True
+def _seatline(here: Place, *workers: str) -> AbstractContextManager[None]:
+    return running(
+        *workers, SEATLINE_DATABASE_URL=here.url, SEATLINE_KAFKA=here.kafka, SEATLINE_KAFKA_PREFIX=here.prefix
     )
-    try:
-        yield
-    finally:
-        process.terminate()
-        _, said = process.communicate(timeout=30)
-        if process.returncode:
-            raise RuntimeError(f"seatline run {' '.join(workers)} ended with {process.returncode}: {said[-1000:]}")
 
 
 def _settle(number: Callable[[], int]) -> None:

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -115,6 +117,24 @@ def _readable(lines: Sequence[bytes]) -> Iterator[Command]:
             yield parse(line)
         except Unreadable:
             continue
+
+
+@contextmanager
+def running(*workers: str, **settings: str) -> Iterator[None]:
+    """A whole `seatline run` with these settings, which has to end well."""
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("seatline"), "run", *workers],
+        env=os.environ | settings,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+        if process.returncode:
+            raise RuntimeError(f"seatline run {' '.join(workers)} ended with {process.returncode}: {said[-1000:]}")
 
 
 # The peer's
