@@ -8,7 +8,7 @@ import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
-from domain.events import BY_TOPIC
+from domain.events import EVENTS, OLDER
 from domain.kernel import Envelope, Event, Recorded
 
 EventT = TypeVar("EventT", bound=Event)
@@ -45,8 +45,8 @@ class State(Opening, Generic[EventT], frozen=True, kw_only=True, gc=False):
 
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     # mypy can't follow a type that is made at run time.
-    topic: msgspec.json.Decoder(State[event])  # type: ignore[valid-type]
-    for topic, event in BY_TOPIC.items()
+    event.topic: msgspec.json.Decoder(State[event])  # type: ignore[valid-type]
+    for event in EVENTS
 }
 encode_value = msgspec.json.Encoder().encode
 """A value's JSON: money with two decimals and dates as strings."""
@@ -78,8 +78,18 @@ def decode_state(topic: str, state: bytes) -> State[Any]:
     try:
         decoder = _DECODERS[topic]
     except KeyError:
-        raise UnknownTopic(f"the log holds an event of topic {topic!r}, which this version doesn't know") from None
+        return _decode_older(topic, state)
     return decoder.decode(state)  # type: ignore[no-any-return]
+
+
+def _decode_older(topic: str, state: bytes) -> State[Any]:
+    """The same, of a version that is no longer written, as the next version has it."""
+    if topic not in OLDER:
+        raise UnknownTopic(f"the log holds an event of topic {topic!r}, which this version doesn't know")
+    becomes, upcast = OLDER[topic]
+    stored = msgspec.json.decode(state)
+    stored["data"] = upcast(stored["data"])
+    return decode_state(becomes, encode_value(stored))
 
 
 class EventMapper(Mapper[str]):
