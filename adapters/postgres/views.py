@@ -188,7 +188,7 @@ def concerning(views: Collection[AnyView], page: Sequence[StoredEvent]) -> dict[
 def read(stored: StoredEvent) -> Recorded | Unreadable:
     try:
         return recorded(*stored)
-    except msgspec.DecodeError as error:
+    except Exception as error:
         stream, version, topic, _, subject, position = stored
         return Unreadable(stream, version, BY_TOPIC[topic], subject, position, error)
 

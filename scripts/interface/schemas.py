@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter
 
+from domain import events
 from domain.commands import PUBLIC
-from domain.events import BY_TOPIC, public_type
+from domain.events import public_type
 from domain.shop import OrderGiven, QuoteGiven
 
 Schema = dict[str, Any]
@@ -22,7 +23,7 @@ RULES = re.compile(r" \([A-Z]\d+(/[A-Z])?(, [A-Z]\d+)*\)")
 """References to the rules, which tell the outside nothing."""
 
 COMMANDS: Mapping[str, Any] = PUBLIC
-EVENTS: dict[str, Any] = {public_type(topic): event for topic, event in BY_TOPIC.items()}
+EVENTS: dict[str, Any] = {public_type(event.topic): event for event in events.EVENTS}
 ANSWERS: dict[str, Any] = {"quote": QuoteGiven, "order": OrderGiven}
 """What an answer's `data` may hold."""
 
