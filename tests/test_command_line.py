@@ -976,6 +976,16 @@ def test_rebuild_tells_what_it_did(here: Here, shop: Office) -> None:
     assert shop.row("orders")["paid"] == 0
 
 
+@pytest.mark.parametrize("command", [["panel", SUB, "--as-of", "2099-01-01"], ["history", SUB]])
+def test_an_event_that_cannot_be_read_is_named(here: Here, shop: Office, command: list[str]) -> None:
+    shop.tell("UPDATE seatline.stored_events SET state = '{\"anna\": 1}' WHERE notification_id = 2")
+    done = here(*command)
+    assert done.code == 3
+    assert "that can't be read: " in done.complaint
+    assert ", at position 2; a newer Seatline wrote it, or it was damaged" in done.complaint
+    assert "anna" not in done.complaint
+
+
 def test_rebuild_goes_back_to_what_was_shown_before(here: Here, shop: Office) -> None:
     shop.drain(shop.projections())
     done = here("rebuild", "orders", "--rollback")

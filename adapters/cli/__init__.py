@@ -50,6 +50,7 @@ def _explain(error: Exception) -> int:
     from adapters.embedded import EmbeddedPostgresError
     from adapters.kafka import KafkaAway
     from adapters.postgres.database import DatabaseAway
+    from adapters.postgres.mapper import UnreadableEvent
     from adapters.postgres.schema import SchemaError
     from adapters.settings import SettingsError
 
@@ -65,6 +66,8 @@ def _explain(error: Exception) -> int:
             code, line = OUTSIDE_FAILED, f"{error}; nothing is lost, run the same command again when they are back"
         case EmbeddedPostgresError() | SchemaError():
             code, line = OUTSIDE_FAILED, str(error)
+        case UnreadableEvent():
+            code, line = OUTSIDE_FAILED, f"{error}; a newer Seatline wrote it, or it was damaged (docs/auditors.md)"
         case DatabaseError():
             code, line = OUTSIDE_FAILED, f"the database refuses: {' '.join(str(error).split())[:300]}"
         case _:

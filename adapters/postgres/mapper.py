@@ -9,7 +9,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from domain.events import EVENTS, OLDER
-from domain.kernel import Envelope, Event, Recorded
+from domain.kernel import Envelope, Event, Recorded, event_id
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -17,8 +17,8 @@ quoted = json.encoder.encode_basestring
 """A string as JSON, in quotes, not escaped beyond need."""
 
 
-class UnknownTopic(Exception):
-    """The log holds an event that this version doesn't know."""
+class UnreadableEvent(Exception):
+    """The log holds an event that this version can't read: a newer one wrote it, or it was damaged."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -74,18 +74,22 @@ def encode(opening: bytes, event: Event) -> bytes:
 
 
 def decode_state(topic: str, state: bytes) -> State[Any]:
-    """The state of a stored event; raises UnknownTopic, never imports what a name in a table says."""
+    """The state of a stored event; raises UnreadableEvent, never imports what a name in a table says."""
     try:
         decoder = _DECODERS[topic]
     except KeyError:
         return _decode_older(topic, state)
-    return decoder.decode(state)  # type: ignore[no-any-return]
+    try:
+        return decoder.decode(state)  # type: ignore[no-any-return]
+    except msgspec.DecodeError as error:
+        # Its message could quote what belongs to a customer.
+        raise UnreadableEvent(f"the log holds an event of topic {topic} that can't be read") from error
 
 
 def _decode_older(topic: str, state: bytes) -> State[Any]:
     """The same, of a version that is no longer written, as the next version has it."""
     if topic not in OLDER:
-        raise UnknownTopic(f"the log holds an event of topic {topic!r}, which this version doesn't know")
+        raise UnreadableEvent(f"the log holds an event of topic {topic!r}, which this version doesn't know")
     becomes, upcast = OLDER[topic]
     stored = msgspec.json.decode(state)
     stored["data"] = upcast(stored["data"])
@@ -120,7 +124,10 @@ class EventMapper(Mapper[str]):
 
 def recorded(stream: str, version: int, topic: str, state: bytes, subject: str, position: int) -> Recorded:
     """A row of the log as the domain knows it."""
-    stored = decode_state(topic, state)
+    try:
+        stored = decode_state(topic, state)
+    except UnreadableEvent as error:
+        raise UnreadableEvent(f"{error}: {event_id(stream, version)}, at position {position}") from error
     envelope = Envelope(
         business_time=stored.business_time,
         recorded_time=stored.recorded_time,
