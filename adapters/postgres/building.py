@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -99,11 +99,13 @@ def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> Non
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
     progress(*_progress(log, build))
     while _has_parts_left(log, build):
-        with _hands(log, build, processes) as (pool, fold_a_part, hands):
-            running = {pool.submit(fold_a_part) for _ in range(hands)}
+        with _hands(log, build, processes) as hands:
+            running = {fold_a_part(): fold_a_part for fold_a_part in hands}
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(fold_a_part) for future in done if future.result()}
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    fold_a_part = running.pop(done)
+                    if done.result():
+                        running[fold_a_part()] = fold_a_part
                 progress(*_progress(log, build))
     with log.connection() as connection:
         connection.execute(
@@ -178,17 +180,23 @@ def _fold_a_part(log: EventLog, build: Build) -> bool:
 # Who does it
 
 
+Hand = Callable[[], "Future[bool]"]
+"""Has somebody fold a part, and says later whether there was one."""
+
+
 @contextmanager
-def _hands(log: EventLog, build: Build, processes: int) -> Iterator[tuple[Executor, Callable[[], bool], int]]:
-    """Who folds parts, what they are told, and how many they are."""
-    if processes == 1:
-        # Two, so that one computes while the server is at what the other one asked for.
-        with ThreadPoolExecutor(2) as threads:
-            yield threads, partial(_fold_a_part, log, build), 2
-        return
-    fold_a_part = partial(_fold_a_part_there, build.view.name, build.generation, build.goal)
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,)) as pool:
-        yield pool, fold_a_part, processes
+def _hands(log: EventLog, build: Build, processes: int) -> Iterator[list[Hand]]:
+    """Two of our own, so that one computes while the server is at what the other one asked for; one of each other."""
+    with ExitStack() as pools:
+        threads = pools.enter_context(ThreadPoolExecutor(2))
+        hands: list[Hand] = [partial(threads.submit, _fold_a_part, log, build)] * 2
+        if others := processes - 1:
+            pool = pools.enter_context(
+                ProcessPoolExecutor(others, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,))
+            )
+            work = (build.view.name, build.generation, build.goal)
+            hands += [partial(pool.submit, _fold_a_part_there, *work)] * others
+        yield hands
 
 
 _log: EventLog
