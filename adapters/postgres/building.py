@@ -33,6 +33,13 @@ LAST = chr(0x10FFFF)
 Progress = Callable[[int, int], None]
 """Told how many events of how many have been read."""
 
+BEGUN = """
+    SELECT handlers, built.generation, goal, there.position > live.position
+    FROM seatline.rebuilds AS built JOIN seatline.views AS shown ON shown.name = built.view
+    JOIN seatline.positions AS there ON there.reader = format('view:%%s:%%s', built.view, built.generation)
+    JOIN seatline.positions AS live ON live.reader = format('view:%%s:%%s', built.view, shown.generation)
+    WHERE built.view = %s
+"""
 NEXT_PART = """
     SELECT place, after, up_to FROM seatline.rebuild_parts
     WHERE view = %s AND NOT done ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -63,14 +70,13 @@ class Build:
 
 
 def begin(connection: Connection[Any], view: AnyView) -> Build:
-    """A new build, or the one that the same handlers had begun; another's remains are cleared away."""
+    """A new build, or the one that the same handlers had begun; what is no use is cleared away."""
     with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         handlers = _fingerprint(view)
-        begun = cursor.execute(
-            "SELECT handlers, generation, goal FROM seatline.rebuilds WHERE view = %s", (view.name,)
-        ).fetchone()
-        if begun and begun[0] == handlers:
-            return Build(view, *begun[1:])
+        begun = cursor.execute(BEGUN, (view.name,)).fetchone()
+        # One that is ahead, killed while it waited to be shown, can't be compared with a view that lags.
+        if begun and begun[0] == handlers and not begun[-1]:
+            return Build(view, *begun[1:3])
         if begun:
             forget(connection, view)
             Table(view, begun[1]).discard(connection)

@@ -219,6 +219,22 @@ def test_a_part_that_the_server_still_works_on_for_a_killed_process_is_waited_fo
         assert rebuilt.result() == 0
 
 
+def test_a_rebuild_that_ended_when_it_was_ahead_of_a_view_that_lags_differs_in_nothing(history: Office) -> None:
+    history.drain(history.projections())
+    with psycopg.connect(history.url) as reader, ThreadPoolExecutor(1) as thread:
+        reader.execute("SELECT FROM panel.seats")
+        rebuilt = thread.submit(differing, history, VIEWS["seats"])
+        while not history.ask("SELECT FROM pg_locks WHERE NOT granted"):
+            time.sleep(0.01)
+        history.start(subscription_id="SUB-3")
+        while readers(history)["view:seats:2"] < history.log.head():
+            time.sleep(0.01)
+        while not rebuilt.done():
+            history.ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        assert rebuilt.exception()
+    assert differing(history, VIEWS["seats"]) == 0
+
+
 def test_what_a_killed_rebuild_left_behind_goes_with_the_next(history: Office) -> None:
     history.drain(history.projections())
     history.tell("CREATE TABLE read_model.seats_2 (rubbish text)")
