@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     """Where activations are asked for; unset: they happen in the engine alone."""
     provisioning_token: Secret[Annotated[str, Field(pattern=r"^[!-~]+$")]] | None = None
     """Sent there as a bearer token."""
+    audit_dir: Path | None = None
+    """Where `audit` keeps seals, unless --seals says so."""
+    audit_key: Path | None = None
+    """The private key that signs them, unless --key says so."""
+    audit_public_key: Path | None = None
+    """The public key that they are checked with, unless --public-key says so."""
 
     @field_validator("kafka")
     @classmethod

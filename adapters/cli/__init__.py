@@ -144,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
     letters = command("dead-letters", "show records that could not be read as commands, and decide about them")
     _add_dead_letters(letters)
+
+    _add_audits(command("audit", "seal the history, and prove that nobody has changed it since"))
     return parser
 
 
@@ -166,6 +168,24 @@ def _add_dead_letters(letters: argparse.ArgumentParser) -> None:
     retry = action("retry", "put the record on the commands topic again, as it came")
     skip = action("skip", "leave it undone")
     _add_verdict(retry, skip, kind=int)
+
+
+def _add_audits(audit: argparse.ArgumentParser) -> None:
+    action = _actions(audit)
+    seal = action("seal", "sign all events that are there now, and export the hashes of new ones")
+    seal.add_argument("--key", metavar="FILE", help="the Ed25519 private key in PEM (default: SEATLINE_AUDIT_KEY)")
+    seal.add_argument("--every", type=float, metavar="SECONDS", help="do so again and again, until SIGTERM")
+    verify = action("verify", "compare the log with its seals; names the first event that isn't as it was")
+    prove = action("prove", "print a proof that an event was there when the log was sealed")
+    prove.add_argument("event", metavar="EVENT", help="STREAM@VERSION, as order/1000002@2")
+    check = action("verify-proof", "check a proof without any database")
+    check.add_argument("file", metavar="FILE", help="what prove has printed; - is standard input")
+    for over_seals in (seal, verify, prove):
+        over_seals.add_argument("--seals", metavar="DIR", help="where seals are kept (default: SEATLINE_AUDIT_DIR)")
+    for by_public_key in (verify, prove, check):
+        by_public_key.add_argument(
+            "--public-key", metavar="FILE", help="the public key in PEM (default: SEATLINE_AUDIT_PUBLIC_KEY)"
+        )
 
 
 def _actions(command: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:

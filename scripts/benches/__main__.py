@@ -11,7 +11,7 @@ from importlib import import_module
 from scripts.benches.figures import Report, machine
 from scripts.benches.stage import Stage
 
-BENCHES = ("ingest", "single", "callers", "start", "kafka", "long", "fresh", "projections", "rebuild", "scale")
+BENCHES = ("ingest", "single", "callers", "start", "kafka", "long", "fresh", "projections", "rebuild", "scale", "audit")
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ ROWS = {
     8: "activations",
     11: "nonsense",
     12: "signals",
+    13: "changes",
 }
 
 
