@@ -73,10 +73,10 @@ def torment(
                     _restart(home)
             finally:
                 enough.set()
-        for thread in running:
-            thread.result()
+        # On a log that has lost versions a writer comes to an end too, alone and with nothing in memory.
+        stuck = [f"a writer could not go on: {error}" for thread in running if (error := thread.exception())]
         given = {id_: position for writer in writing for id_, position in writer.given.items()}
-        complaints = [*_broken_log(url), *_broken_answers(url, given)]
+        complaints = [*stuck, *_broken_log(url), *_broken_answers(url, given)]
         # Nothing can be decided upon a log that has lost versions, so its workers wouldn't get through.
         refused, unnoticed = (0, []) if complaints else _older_backups(url, home, set_back=set_back)
         figures = {
