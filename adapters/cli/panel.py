@@ -1,6 +1,7 @@
 """`seatline panel`: Stato servizio, as the customer sees it."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -104,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         with _screen(arguments, lambda panel: render(panel, wired.shopfront.prices, arguments.language, when)) as show:
             show(panel)
             if arguments.follow:
+                # Whoever starts it behind a script, as with `&`, has it ignore Ctrl-C, and it knows no other end.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 with suppress(KeyboardInterrupt):
                     for next_panel in panels_to_come(wired.log, arguments.subscription, panel):
                         show(next_panel)
