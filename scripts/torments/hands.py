@@ -1,7 +1,6 @@
 """A process that performs effects by a clock that runs fast, is killed whenever somebody says so, and comes again."""
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -39,8 +38,7 @@ class Hands:
 
     def kill(self) -> None:
         with self._turn:
-            if self._process.pid:
-                os.kill(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.join()
 
     def see_to_it(self) -> None:

@@ -92,8 +92,10 @@ class Mortal:
         return False
 
     def _tell(self, number: signal.Signals) -> None:
-        if self._process.pid and self._process.is_alive():
-            os.kill(self._process.pid, number)
+        # It may end by itself between the look and the signal.
+        with suppress(ProcessLookupError):
+            if self._process.pid and self._process.is_alive():
+                os.kill(self._process.pid, number)
 
 
 @contextmanager

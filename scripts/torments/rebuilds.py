@@ -584,8 +584,7 @@ def _log(url: str) -> Iterator[EventLog]:
 
 
 def _kill(process: BaseProcess) -> None:
-    if process.is_alive() and process.pid:
-        os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
 
 

@@ -260,8 +260,7 @@ class Company:
             self._end(process)
 
     def _end(self, process: BaseProcess) -> None:
-        if process.is_alive():
-            _signal(process, signal.SIGKILL)
+        process.kill()
         process.join()
 
     def _process(self, work: Callable[..., None], *arguments: object) -> BaseProcess:
