@@ -2,16 +2,12 @@
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from collections.abc import Iterator
 
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.show import print_json
+from adapters.cli.ticking import ticking
 from adapters.postgres.comparing import Differences
 from adapters.postgres.log import EventLog
 from adapters.postgres.rebuild import NothingKept, NothingKnown, Rebuilt, rebuild, rebuild_only, roll_back
@@ -54,7 +50,7 @@ def _one(arguments: argparse.Namespace, log: EventLog, view: AnyView) -> bool:
         return not parked
     processes = arguments.processes or (1 if log.head() < WORTH_IT else os.cpu_count() or 1)
     started = time.monotonic()
-    with _ticking(view.name) as progress:
+    with ticking(view.name, afterwards="comparing and swapping") as progress:
         rebuilt = rebuild(log, view, progress, processes=processes)
     _print(arguments, view, rebuilt, time.monotonic() - started)
     return not rebuilt.parked
@@ -111,28 +107,3 @@ def _rows(count: int) -> str:
 
 def _parked(count: int) -> str:
     return f", {count:,} can't go on: see seatline status" if count else ""
-
-
-@contextmanager
-def _ticking(name: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("events, {task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), speed_estimate_period=3600
-    ) as bar:
-        task, began, first = bar.add_task(name, total=None, rate=0.0), time.monotonic(), 0
-
-        def progress(done: int, goal: int) -> None:
-            # What an earlier process had built tells nothing of this one's speed.
-            nonlocal first
-            first = first or done
-            bar.update(task, completed=done, total=goal, rate=(done - first) / (time.monotonic() - began))
-            if done == goal:
-                bar.update(task, description=f"{name}: comparing and swapping")
-
-        yield progress
