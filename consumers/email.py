@@ -11,6 +11,7 @@ from domain.kernel import Recorded
 from domain.order import Order, OrderFulfilled, OrderPlaced
 from domain.pricing import PriceList
 from domain.subscription import Subscription
+from domain.subscription_events import AccountHolder
 
 INSTRUCTIONS = "payment-instructions"
 ON_PANEL = "seats-on-panel"
@@ -58,14 +59,16 @@ class Email:
         order = self._books.order(effect.order_number)
         if effect.id.startswith(INSTRUCTIONS) and _needs_no_instructions(order):
             raise NoLongerNeeded(f"the order is {order.state}")
+        holder = self._books.subscription(order.subject).account_holder
+        if holder is None:
+            raise NoLongerNeeded("the account holder's personal data was erased")
         try:
-            message = self._letter(effect, order)
+            message = self._letter(effect, order, holder)
         except ValueError as error:
             raise Refused(str(error)) from error
         return lambda: self._send(message)
 
-    def _letter(self, effect: Effect, order: Order) -> EmailMessage:
-        holder = self._books.subscription(order.subject).account_holder
+    def _letter(self, effect: Effect, order: Order, holder: AccountHolder) -> EmailMessage:
         if effect.id.startswith(INSTRUCTIONS):
             return payment_instructions(
                 order.placed,

@@ -1,4 +1,4 @@
-"""The commands that the outside may send, and the two that the engine gives itself; strict: input is hostile."""
+"""The commands that the outside may send, and the three that the engine gives itself; strict: input is hostile."""
 
 import re
 from datetime import date, datetime
@@ -210,6 +210,19 @@ class CloseStreamDay(CommandData):
 
     def streams(self) -> tuple[str, ...]:
         return (self.stream,)
+
+
+class EraseSubscription(CommandData):
+    """The engine's own, for an operator: forget who is behind a subscription, and what some payers wrote."""
+
+    subscription_id: str
+    payments: tuple[str, ...]
+    """References of payments of this subscription that came without its order number."""
+    reason: str
+    operator: str
+
+    def streams(self) -> tuple[str, ...]:
+        return (f"subscription/{self.subscription_id}", *(f"payment/{reference}" for reference in self.payments))
 
 
 _BY_NAME: dict[str, type[CommandData]] = {

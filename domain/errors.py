@@ -11,6 +11,8 @@ class Refusal(Exception):
     code: ClassVar[str]
     it: ClassVar[str]
     en: ClassVar[str]
+    personal: ClassVar[bool] = False
+    """Its text says who somebody is."""
 
     def __init__(self, *, data: Value | None = None, **facts: object) -> None:
         super().__init__(self.code)
@@ -187,6 +189,7 @@ class UsernameInvalid(Refusal):
 
 class UserUnknown(Refusal):
     code = "user_unknown"
+    personal = True
     it = "L’utente «{username}» non è configurato."
     en = "There is no configured user “{username}”."
 
@@ -205,6 +208,7 @@ class NoFreeSeat(Refusal):
 
 class ConfiguredUsersInTheWay(Refusal):
     code = "configured_users_in_the_way"
+    personal = True
     it = "Posti che resterebbero: {left}; utenti configurati: {configured}. Eliminarne prima dal pannello: {usernames}."
     en = "Seats that would remain: {left}; configured users: {configured}. Delete some in the panel first: {usernames}."
 

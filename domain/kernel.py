@@ -18,6 +18,18 @@ Positive = Annotated[int, Meta(gt=0)]
 NotNegative = Annotated[int, Meta(ge=0)]
 
 
+def is_no_number(text: str) -> bool:
+    return not (text.isascii() and text.isdigit())
+
+
+Personal = Annotated[str, Meta(extra={"personal": lambda text: True})]
+"""Says who somebody is, or is free text: stored only sealed, under a key that can be destroyed."""
+AsTyped = Annotated[str, Meta(extra={"personal": is_no_number})]
+"""Meant to be an order number: what is no number may say anything about anybody."""
+ERASED = "erased"
+"""Stands where something personal stood that nobody can read any more."""
+
+
 class Checked(BaseModel):
     """What others write, a command or a price list: immutable, and asked field by field whether it may be."""
 

@@ -23,7 +23,7 @@ class Memory(Value):
 
 
 class SubscriptionMemory(Memory):
-    account_holder: AccountHolder
+    account_holder: AccountHolder | None
     lifecycle: Lifecycle
     services: dict[str, Service]
     users: set[str]

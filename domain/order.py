@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Literal, assert_never
 
 from domain import errors
-from domain.kernel import Aggregate, Event, NotNegative
+from domain.kernel import Aggregate, Event, NotNegative, Personal
 from domain.money import Price
 from domain.pricing import OrderNumber, Quote, Renewal, ServiceId
 
@@ -34,7 +34,7 @@ class OrderPlaced(Event, topic="order.order-placed.v1", kw_only=True):
     """Working days until a payment by this method is registered, by the policy of the day (O3)."""
     instructions_delay_minutes: NotNegative
     accepted_terms: str
-    accepted_by: str
+    accepted_by: Personal
     seats: NotNegative
     """0 for a renewal."""
     extends: tuple[ServiceId, ...] = ()
@@ -80,7 +80,7 @@ class OrderFulfilled(Event, topic="order.order-fulfilled.v1"):
 
 class OrderCancelled(Event, topic="order.order-cancelled.v1"):
     order_number: OrderNumber
-    reason: str
+    reason: Personal
 
 
 class OrderVoided(Event, topic="order.order-voided.v1"):

@@ -5,8 +5,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal, assert_never
 
+from msgspec.structs import replace
+
 from domain import errors
-from domain.kernel import Aggregate, Event, Value
+from domain.kernel import ERASED, Aggregate, AsTyped, Event, Personal, Value
 from domain.money import Price
 from domain.pricing import OrderNumber
 
@@ -24,7 +26,7 @@ class PaymentRegistered(Event, topic="payment.payment-registered.v1"):
     """Money is on the seller's books; all of it is unallocated until the next event says otherwise."""
 
     reference: str
-    order_number: str
+    order_number: AsTyped
     """As the payer wrote it: it may name no order at all (O6)."""
     subscription_id: str | None
     """None for an orphan."""
@@ -40,7 +42,7 @@ class PaymentMatched(Event, topic="payment.payment-matched.v1"):
     reference: str
     order_number: OrderNumber
     subscription_id: str
-    operator: str
+    operator: Personal
 
 
 class PaymentSplit(Event, topic="payment.payment-split.v1"):
@@ -48,7 +50,7 @@ class PaymentSplit(Event, topic="payment.payment-split.v1"):
 
     reference: str
     parts: tuple[SplitPart, ...]
-    operator: str
+    operator: Personal
 
 
 class PaymentAllocated(Event, topic="payment.payment-allocated.v1"):
@@ -65,7 +67,7 @@ class PaymentUnmatched(Event, topic="payment.payment-unmatched.v1"):
     reference: str
     order_number: OrderNumber
     amount: Price
-    operator: str
+    operator: Personal
 
 
 class PaymentRefundDue(Event, topic="payment.payment-refund-due.v1"):
@@ -83,7 +85,13 @@ class PaymentRefunded(Event, topic="payment.payment-refunded.v1"):
     reference: str
     refundable: Price
     unallocated: Price
-    operator: str
+    operator: Personal
+
+
+class PaymentTextErased(Event, topic="payment.payment-text-erased.v1"):
+    """With this event the key was destroyed under which the payer's text was stored."""
+
+    reference: str
 
 
 PaymentEvent = (
@@ -94,6 +102,7 @@ PaymentEvent = (
     | PaymentUnmatched
     | PaymentRefundDue
     | PaymentRefunded
+    | PaymentTextErased
 )
 
 
@@ -180,6 +189,10 @@ class Payment(Aggregate[PaymentEvent]):
             )
         )
 
+    def erase_text(self) -> None:
+        """Forget what the payer wrote instead of an order number."""
+        self.record(PaymentTextErased(reference=self.name))
+
     def _refuse_more_than_at_hand(self, amount: Decimal) -> None:
         if amount > self.at_hand:
             raise errors.PaymentNotAvailable(
@@ -229,5 +242,7 @@ class Payment(Aggregate[PaymentEvent]):
                 self.refundable -= event.refundable
                 self.unallocated -= event.unallocated
                 self.refunded += event.refundable + event.unallocated
+            case PaymentTextErased():
+                self.registered = replace(self.registered, order_number=ERASED)
             case _:
                 assert_never(event)

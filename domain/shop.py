@@ -66,6 +66,7 @@ class Shop:
             c.CloseDay: self.close_day,
             c.FulfilOrder: self.fulfil_order,
             c.CloseStreamDay: self.close_stream_day,
+            c.EraseSubscription: self.erase_subscription,
         }
 
     def decide(self, command: Command, clock: datetime) -> tuple[Value | None, datetime]:
@@ -301,6 +302,16 @@ class Shop:
                     self._expire({name: order})
             case _:
                 raise ValueError(f"no day ends for {data.stream}")
+
+    # Forgetting
+
+    def erase_subscription(self, data: c.EraseSubscription, at: Moment) -> None:
+        subscription = self._existing(data.subscription_id)
+        payments = [self.find.payment(reference) for reference in data.payments]
+        at.after(subscription, *payments)
+        subscription.erase(data.reason, data.operator)
+        for payment in payments:
+            payment.erase_text()
 
     # Finding
 

@@ -13,6 +13,7 @@ from domain.subscription_events import (
     AccountHolder,
     ExpiryAligned,
     ExpiryReminderDue,
+    PersonalDataErased,
     RenewalDeclined,
     SeatsAdded,
     ServiceEnded,
@@ -38,7 +39,8 @@ class Subscription(Aggregate[SubscriptionEvent]):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.account_holder: AccountHolder
+        self.account_holder: AccountHolder | None
+        """None once personal data was erased."""
         self.lifecycle: Lifecycle
         self.services: dict[str, Service] = {}
         self.users: set[str] = set()
@@ -167,6 +169,10 @@ class Subscription(Aggregate[SubscriptionEvent]):
             while service.reductions and service.reductions[0][0] < before:
                 _, quantity = service.reductions[0]
                 self.record(ServiceReduced(service_id=service.service_id, was=service.quantity, quantity=quantity))
+
+    def erase(self, reason: str, operator: str) -> None:
+        """Forget who pays and who uses it; what was bought and paid stays."""
+        self.record(PersonalDataErased(reason=reason, operator=operator))
 
     # Questions
 
@@ -301,6 +307,9 @@ class Subscription(Aggregate[SubscriptionEvent]):
                 self.services[event.service_id].status = Status.EXPIRED
             case ServiceEnded():
                 self.services[event.service_id].status = Status.ENDED
+            case PersonalDataErased():
+                self.account_holder = None
+                self.users.clear()
             case _:
                 assert_never(event)
 

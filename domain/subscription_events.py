@@ -3,18 +3,18 @@
 from datetime import date
 from typing import Literal
 
-from domain.kernel import Event, NotNegative, Positive, Value
+from domain.kernel import Event, NotNegative, Personal, Positive, Value
 from domain.pricing import Kind, Lifecycle, OrderNumber, ServiceId, Sku, Status
 
 
 class AccountHolder(Value):
     """Who pays, and where the payment instructions go."""
 
-    name: str
-    email: str
+    name: Personal
+    email: Personal
     language: Literal["it", "en"]
-    tax_code: str | None = None
-    vat_number: str | None = None
+    tax_code: Personal | None = None
+    vat_number: Personal | None = None
 
 
 class StartedService(Value, kw_only=True):
@@ -37,15 +37,25 @@ class SubscriptionStarted(Event, topic="subscription.subscription-started.v1"):
 
 
 class UserConfigured(Event, topic="subscription.user-configured.v1"):
-    username: str
-    email: str
+    username: Personal
+    email: Personal
     permissions: tuple[str, ...]
     replaces: bool = False
     """The username was configured already: it takes no further seat (S5)."""
 
 
 class UserDeleted(Event, topic="subscription.user-deleted.v1"):
-    username: str
+    username: Personal
+
+
+class PersonalDataErased(Event, topic="subscription.personal-data-erased.v1"):
+    """With this event the key was destroyed under which the subscription's personal data was stored.
+
+    Why, and who did it, stay readable: no customer is to be named there.
+    """
+
+    reason: str
+    operator: str
 
 
 class ServicesHeld(Event, topic="subscription.services-held.v1"):
@@ -142,4 +152,5 @@ SubscriptionEvent = (
     | ServiceExpiring
     | ServiceExpired
     | ServiceEnded
+    | PersonalDataErased
 )

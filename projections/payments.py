@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import cast, get_args
 
-from domain.kernel import Recorded
+from domain.kernel import ERASED, Recorded, is_no_number
 from domain.payment import (
     PaymentAllocated,
     PaymentEvent,
@@ -14,6 +14,7 @@ from domain.payment import (
     PaymentRefunded,
     PaymentRegistered,
     PaymentSplit,
+    PaymentTextErased,
     PaymentUnmatched,
 )
 from projections.view import Key, Row, Rows, View
@@ -96,6 +97,9 @@ def _move(row: PaymentRow, event: PaymentEvent) -> None:
             row.refundable -= event.refundable
             row.unallocated -= event.unallocated
             row.refunded += event.refundable + event.unallocated
+        case PaymentTextErased():
+            if is_no_number(row.order_number):
+                row.order_number = ERASED
         case PaymentRegistered() | PaymentSplit():
             pass
 

@@ -11,6 +11,7 @@ from domain.order import OrderCancelled, OrderExpired, OrderPaid, OrderPlaced
 from domain.pricing import Kind, Status
 from domain.subscription_events import (
     ExpiryAligned,
+    PersonalDataErased,
     SeatsAdded,
     ServiceEnded,
     ServiceExpired,
@@ -34,6 +35,7 @@ Changing = (
     | ServiceEnded
     | UserConfigured
     | UserDeleted
+    | PersonalDataErased
     | OrderPlaced
     | OrderPaid
     | OrderCancelled
@@ -134,3 +136,5 @@ def _remember(row: SeatsRow, event: Changing) -> None:
             services[event.service_id].status = Status.EXPIRED
         case ServiceEnded():
             services[event.service_id].status = Status.ENDED
+        case PersonalDataErased():
+            row.seats_configured = 0

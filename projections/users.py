@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from domain.kernel import Recorded
-from domain.subscription_events import UserConfigured, UserDeleted
+from domain.subscription_events import PersonalDataErased, UserConfigured, UserDeleted
 from projections.view import Key, Row, Rows, View
 
 
@@ -19,7 +19,8 @@ class Users(View[UserRow]):
     name = "users"
     version = 1
     key = ("subscription_id", "username")
-    events = (UserConfigured, UserDeleted)
+    private = True
+    events = (UserConfigured, UserDeleted, PersonalDataErased)
     row = UserRow
 
     def keys(self, recorded: Recorded) -> Iterable[Key]:
@@ -38,3 +39,5 @@ class Users(View[UserRow]):
                 rows.put(row, recorded.subject, event.username)
             case UserDeleted() as event:
                 rows.drop(recorded.subject, event.username)
+            case PersonalDataErased():
+                rows.clear(recorded.subject)

@@ -27,6 +27,7 @@ class Rows(Generic[RowT]):
     def __init__(self, known: Mapping[Key, RowT] | None = None) -> None:
         self._known = known or {}
         self._changed: dict[Key, RowT | None] = {}
+        self._cleared: dict[Key, None] = {}
 
     @property
     def changed(self) -> Set[Key]:
@@ -41,12 +42,21 @@ class Rows(Generic[RowT]):
     def drop(self, *key: str) -> None:
         self._changed[key] = None
 
+    def clear(self, *key: str) -> None:
+        """Drop all rows whose keys begin so, whichever there are; none of them may be looked for."""
+        self._changed = {known: row for known, row in self._changed.items() if known[: len(key)] != key}
+        self._cleared[key] = None
+
     def kept(self) -> list[RowT]:
         """The changed rows that are to be written."""
         return [row for row in self._changed.values() if row is not None]
 
     def dropped(self) -> list[Key]:
         return [key for key, row in self._changed.items() if row is None]
+
+    def cleared(self) -> list[Key]:
+        """What the keys of rows begin with that are to be dropped before others are written."""
+        return list(self._cleared)
 
 
 class View(Generic[RowT]):
@@ -59,6 +69,8 @@ class View(Generic[RowT]):
     """The columns that identify a row."""
     hidden: ClassVar[tuple[str, ...]] = ()
     """Columns that only the handler needs; readers of the view don't see them."""
+    private: ClassVar[bool] = False
+    """Its keys say who somebody is, so that listeners are only told where they begin."""
     home: ClassVar[str] = ""
     """The kind of stream whose events alone make a row; if none is named, all events of one subject do."""
     events: ClassVar[tuple[type[Event], ...]]

@@ -126,7 +126,7 @@ class Table:
             del homes[row["home"]]
         changes, poison = fold(self.view, homes, partial(self.load, connection), self._found(asked.rows))
         self.park(connection, [*poison, *write(connection, changes, homes)])
-        return [key for rows in changes.values() for key in rows.changed]
+        return [key for rows in changes.values() for key in (*rows.changed, *rows.cleared())]
 
     def load(self, connection: Connection[Any], keys: Iterable[Key]) -> dict[Key, Any]:
         return self._found(self._look_up(connection, keys))
@@ -173,11 +173,21 @@ class Table:
         """Write changed rows, all or none: what the table doesn't take ends the transaction."""
         kept = [row for rows in changes.values() for row in rows.kept()]
         dropped = [key for rows in changes.values() for key in rows.dropped()]
+        for begin in [begin for rows in changes.values() for begin in rows.cleared()]:
+            self.clear(connection, begin)
         if kept:
             connection.execute(self._upsert, (msgspec.json.encode(kept).decode(),), prepare=True)
         if dropped:
             connection.execute(self._delete, _joined(dropped), prepare=True)
         return []
+
+    def clear(self, connection: Connection[Any], begin: Key) -> int:
+        """Drop the rows whose keys begin so; returns how many there were."""
+        part = names(self.view.key[: len(begin)])
+        values = sql.SQL(", ").join([sql.Placeholder()] * len(begin))
+        return connection.execute(
+            sql.SQL("DELETE FROM {} WHERE ({}) = ({})").format(self.name, part, values), begin
+        ).rowcount
 
     def park(self, connection: Connection[Any], poison: Sequence[Poison]) -> None:
         if not poison:

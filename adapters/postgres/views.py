@@ -205,6 +205,9 @@ def lock_positions(connection: Connection[Any], readers: list[str]) -> dict[str,
 
 def tell(connection: Connection[Any], view: AnyView, position: int, keys: Sequence[Key] | None) -> None:
     """Notify whoever listens, when the transaction commits, of the rows that changed; None means any may have."""
+    if keys and view.private:
+        # What is told is kept in the server's files for a while.
+        keys = list(dict.fromkeys(key[:1] for key in keys))
     portions = [None] if keys is None or len(keys) > MANY else _portions(keys)
     said = [msgspec.json.encode({"view": view.name, "position": position, "keys": some}).decode() for some in portions]
     if said:
