@@ -33,6 +33,16 @@ OF_SUBJECT = """
     SELECT originator_id, originator_version, topic, state, subject, notification_id
     FROM seatline.stored_events WHERE subject = %s ORDER BY notification_id
 """
+OF_STREAMS = """
+    SELECT originator_id, originator_version, topic, state, subject, notification_id
+    FROM seatline.stored_events WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY notification_id
+"""
+NAMED = """
+    SELECT originator_id, originator_version, topic, state, subject, notification_id
+    FROM seatline.stored_events JOIN unnest(string_to_array(%s, E'\x1f'), string_to_array(%s, E'\x1f')::bigint[])
+        AS named (stream, version) ON originator_id = stream AND originator_version = version
+    ORDER BY notification_id
+"""
 ALL_EVENTS = """
     SELECT originator_id, originator_version, topic, state FROM seatline.stored_events
     WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY originator_id, originator_version
@@ -317,6 +327,16 @@ class EventLog(PostgresApplicationRecorder):
     def of_subject(self, subject: str) -> list[Recorded]:
         """Everything that concerns one subscription, or one orphan payment, in order."""
         return self._recorded(OF_SUBJECT, subject)
+
+    def of_streams(self, streams: Iterable[str]) -> list[Recorded]:
+        """All events of these streams, in order of position."""
+        return self._recorded(OF_STREAMS, _joined(streams))
+
+    def named(self, ids: Iterable[str]) -> list[Recorded]:
+        """The events with these ids, in order of position."""
+        places = [id_.rpartition("@") for id_ in ids]
+        streams, versions = (_joined(place[part] for place in places) for part in (0, 2))
+        return self._recorded(NAMED, streams, versions)
 
     def _recorded(self, query: str, *parameters: object) -> list[Recorded]:
         with self.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
