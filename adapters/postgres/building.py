@@ -2,22 +2,16 @@
 
 import hashlib
 import inspect
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.database import Datastore
+from adapters.postgres.hands import hands
 from adapters.postgres.log import EventLog, StoredEvent
 from adapters.postgres.tables import Table
 from adapters.postgres.views import concerning, generation_of
@@ -68,6 +62,14 @@ class Build:
     def table(self) -> Table:
         return generation_of(self.view, self.generation)
 
+    def __reduce__(self) -> tuple[Callable[..., "Build"], tuple[str, int, int]]:
+        """In another process it has that one's view, and with it the table that is kept there."""
+        return _of_the_view_named, (self.view.name, self.generation, self.goal)
+
+
+def _of_the_view_named(name: str, generation: int, goal: int) -> Build:
+    return Build(VIEWS[name], generation, goal)
+
 
 def begin(connection: Connection[Any], view: AnyView) -> Build:
     """A new build, or the one that the same handlers had begun; what is no use is cleared away."""
@@ -105,13 +107,13 @@ def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> Non
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
     progress(*_progress(log, build))
     while _has_parts_left(log, build):
-        with _hands(log, build, processes) as hands:
-            running = {fold_a_part(): fold_a_part for fold_a_part in hands}
+        with hands(log, processes) as team:
+            running = {hand(_fold_a_part, build): hand for hand in team}
             while running:
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    fold_a_part = running.pop(done)
+                    hand = running.pop(done)
                     if done.result():
-                        running[fold_a_part()] = fold_a_part
+                        running[hand(_fold_a_part, build)] = hand
                 progress(*_progress(log, build))
     with log.connection() as connection:
         connection.execute(
@@ -181,49 +183,3 @@ def _fold_a_part(log: EventLog, build: Build) -> bool:
             "UPDATE seatline.rebuild_parts SET done = true WHERE view = %s AND place = %s", (view.name, place)
         )
     return True
-
-
-# Who does it
-
-
-Hand = Callable[[], "Future[bool]"]
-"""Has somebody fold a part, and says later whether there was one."""
-
-
-@contextmanager
-def _hands(log: EventLog, build: Build, processes: int) -> Iterator[list[Hand]]:
-    """Two of our own, so that one computes while the server is at what the other one asked for; one of each other."""
-    with ExitStack() as pools:
-        threads = pools.enter_context(ThreadPoolExecutor(2))
-        hands: list[Hand] = [partial(threads.submit, _fold_a_part, log, build)] * 2
-        if others := processes - 1:
-            pool = pools.enter_context(
-                ProcessPoolExecutor(others, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,))
-            )
-            work = (build.view.name, build.generation, build.goal)
-            hands += [partial(pool.submit, _fold_a_part_there, *work)] * others
-        yield hands
-
-
-_log: EventLog
-"""In a process that folds parts."""
-
-
-def _open(url: str) -> None:
-    global _log
-    # Ctrl-C reaches every process; the one that was asked ends the others when their parts are done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A pool whose process was killed waits for work for ever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _log = EventLog(Datastore(url))
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None, "a pool made this process"
-    parent.join()
-    os._exit(1)
-
-
-def _fold_a_part_there(name: str, generation: int, goal: int) -> bool:
-    return _fold_a_part(_log, Build(VIEWS[name], generation, goal))
