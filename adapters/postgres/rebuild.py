@@ -11,7 +11,7 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.building import Progress, begin, fill, forget
+from adapters.postgres.building import Build, Progress, begin, fill, forget
 from adapters.postgres.comparing import Differences, compare
 from adapters.postgres.log import EventLog, StoredEvent
 from adapters.postgres.tables import Table, names
@@ -57,6 +57,16 @@ class Rebuilt(NamedTuple):
     """Seconds in which a reader may have had to wait."""
 
 
+class Checked(NamedTuple):
+    """What a rebuild would find."""
+
+    was_version: int
+    differences: Differences
+    parked: int
+    examples: Sequence[tuple[Key, Any, Any]]
+    """Some of the rows that differ, each as readers see it and as it was made anew; None where there is none."""
+
+
 class Returned(NamedTuple):
     """What a view shows after going back."""
 
@@ -69,14 +79,27 @@ class Returned(NamedTuple):
 def rebuild(log: EventLog, view: AnyView, progress: Progress, *, processes: int = 1) -> Rebuilt:
     """Goes on where one by the same handlers was killed; of two rebuilds of a view one waits for the other."""
     with log.connection() as connection, _one_at_a_time(connection, view):
-        build = begin(connection, view)
-        fill(log, build, progress, processes)
-        shown = _shown(connection, view)
-        _catch_up(log, connection, build.table, _position(connection, shown.table))
-        differences = _compare(log, connection, shown.table, build.table)
+        build, shown = _built(log, connection, view, progress, processes)
+        with _after_the_same_event(log, connection, shown.table, build.table) as looking:
+            differences = compare(looking, shown.table, build.table)
         locked = _swap(log, connection, shown, build.table, view.version)
-        parked = connection.execute("SELECT FROM seatline.parked WHERE reader = %s", (build.table.reader,)).rowcount
-        return Rebuilt(shown.version, differences, parked, locked)
+        return Rebuilt(shown.version, differences, _parked(connection, build.table), locked)
+
+
+def check(log: EventLog, view: AnyView, progress: Progress, *, processes: int = 1) -> Checked:
+    """Rebuild and compare, show nothing of it and leave nothing behind."""
+    with log.connection() as connection, _one_at_a_time(connection, view):
+        build, shown = _built(log, connection, view, progress, processes)
+        with _after_the_same_event(log, connection, shown.table, build.table) as looking:
+            differences = compare(looking, shown.table, build.table)
+            live, anew = (table.load(looking, differences.examples) for table in (shown.table, build.table))
+        parked = _parked(connection, build.table)
+        with connection.transaction():
+            forget(connection, view)
+            build.table.discard(connection)
+    return Checked(
+        shown.version, differences, parked, [(key, live.get(key), anew.get(key)) for key in differences.examples]
+    )
 
 
 def roll_back(log: EventLog, view: AnyView) -> Returned:
@@ -169,6 +192,17 @@ def _shown(connection: Connection[Any], view: AnyView, lock: LiteralString = "")
     return _Shown(view, *row)
 
 
+def _built(
+    log: EventLog, connection: Connection[Any], view: AnyView, progress: Progress, processes: int
+) -> tuple[Build, _Shown]:
+    """A table beside the one that readers see, about as far."""
+    build = begin(connection, view)
+    fill(log, build, progress, processes)
+    shown = _shown(connection, view)
+    _catch_up(log, connection, build.table, _position(connection, shown.table))
+    return build, shown
+
+
 def _catch_up(log: EventLog, connection: Connection[Any], table: Table, goal: int) -> None:
     """Fold what a table that no runner keeps up to date misses up to this position."""
     while (position := _position(connection, table)) < goal:
@@ -182,15 +216,18 @@ def _catch_up(log: EventLog, connection: Connection[Any], table: Table, goal: in
             )
 
 
-def _compare(log: EventLog, connection: Connection[Any], before: Table, after: Table) -> Differences:
-    """In a snapshot in which both are after the same event, so that nobody waits while rows are compared."""
+@contextmanager
+def _after_the_same_event(
+    log: EventLog, connection: Connection[Any], before: Table, after: Table
+) -> Iterator[Connection[Any]]:
+    """A connection whose snapshot has both tables after one event, so that nobody waits while rows are compared."""
     with log.connection() as looking, looking.transaction():
         looking.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         with log.connection() as holding, holding.transaction():
             position = lock_positions(holding, [before.reader])[before.reader]
             _catch_up(log, connection, after, position)
             looking.execute("SELECT")  # takes the snapshot
-        return compare(looking, before, after)
+        yield looking
 
 
 def _swap(log: EventLog, connection: Connection[Any], shown: _Shown, table: Table, version: int) -> float:
@@ -225,6 +262,10 @@ def _one_at_a_time(connection: Connection[Any], view: AnyView) -> Iterator[None]
         yield
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
+def _parked(connection: Connection[Any], table: Table) -> int:
+    return connection.execute("SELECT FROM seatline.parked WHERE reader = %s", (table.reader,)).rowcount
 
 
 def _position(connection: Connection[Any], table: Table) -> int:
