@@ -1,12 +1,10 @@
-"""Reading one aggregate at a time, through the library's event store."""
+"""Reading one aggregate at a time."""
 
 from typing import Any, TypeVar
 
-from eventsourcing.persistence import EventStore
-
 from adapters.postgres.log import EventLog
-from adapters.postgres.mapper import EventMapper
-from domain.kernel import Aggregate, Recorded
+from domain.desk import replay
+from domain.kernel import Aggregate
 from domain.order import Order
 from domain.subscription import Subscription
 
@@ -17,14 +15,17 @@ class StoredBooks:
     """Aggregates as the log has them now; one that has no events is empty."""
 
     def __init__(self, log: EventLog) -> None:
-        self._events: EventStore[str] = EventStore(EventMapper(), log)
+        self._log = log
 
     def order(self, number: str) -> Order:
-        return self._read(Order(number))
+        return self._read(Order, number)
 
     def subscription(self, name: str) -> Subscription:
-        return self._read(Subscription(name))
+        return self._read(Subscription, name)
 
-    def _read(self, empty: AggregateT) -> AggregateT:
-        stored = (event for event in self._events.get(empty.stream) if isinstance(event, Recorded))
-        return empty.replay((recorded.event, recorded.envelope.business_time) for recorded in stored)
+    def _read(self, kind: type[AggregateT], name: str) -> AggregateT:
+        stream = f"{kind.kind}/{name}"
+        with self._log.session() as session:
+            aggregate = replay(stream, session.histories([stream]).get(stream))
+        assert isinstance(aggregate, kind)
+        return aggregate

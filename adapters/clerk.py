@@ -1,22 +1,27 @@
 """The clerk: takes commands in batches, decides each exactly once, and answers when the batch is stored."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic_core import to_json
 
+from adapters.postgres.answers import sealed_answer
+from adapters.postgres.keys import Cipher, owner_of
 from adapters.postgres.log import Batch, Conflict, EventLog, Intake, Kept, Session
-from adapters.postgres.mapper import encode, encode_envelope, encode_value, quoted
-from domain.commands import Command
+from adapters.postgres.mapper import encode, encode_envelope, encode_value, is_personal, quoted
+from adapters.postgres.memories import is_personal as is_personal_memory
+from domain.commands import Command, OfSubscription
 from domain.desk import Decision, Desk
 from domain.errors import CommandIdReused
 from domain.events import public_type
 from domain.kernel import Recorded
 from domain.order_number import OrderNumbers
+from domain.payment import PaymentTextErased
 from domain.pricing import PriceList
+from domain.subscription_events import PersonalDataErased
 
 
 class Answer(NamedTuple):
@@ -68,6 +73,9 @@ class Clerk:
         self._clock = clock
         self._session: Session
         self._intake: Intake | None = None
+        self._capacity = capacity
+        self._ciphers: dict[str, Cipher] = {}
+        """By owner; a batch is stored only if none of its keys has been destroyed meanwhile."""
         self.conflicts = 0
         """How many batches had to be decided again because somebody else wrote meanwhile."""
         self.desk = Desk(
@@ -88,16 +96,19 @@ class Clerk:
                 with suppress(Conflict):
                     return self._attempt(commands)
                 self.conflicts += 1
+                self._ciphers.clear()
                 # Whoever has lost a race goes alone, so that nobody can win another one against it …
                 self.desk.forget()
                 with suppress(Conflict), self._session.alone():
                     return self._attempt(commands)
+                self._ciphers.clear()
                 # … and knows nothing of old, if what it read only now was out of date as well.
                 self.desk.forget_everything()
                 with self._session.alone():
                     return self._attempt(commands)
         except BaseException:
             self.desk.forget()
+            self._ciphers.clear()
             raise
 
     def again(self, commands: Sequence[Command]) -> list[Answer]:
@@ -122,10 +133,12 @@ class Clerk:
         batch, clock = Batch(intake=self._intake), self._clock()
         for command in fresh:
             if command.id not in decisions:
-                decision = decisions[command.id] = self.desk.decide(command, clock)
-                _add(batch, decision)
+                decisions[command.id] = self.desk.decide(command, clock)
         batch.reads, batch.due = self.desk.reads(), self.desk.due_changes()
         batch.memories = self.desk.memories()
+        self._take_keys(batch, decisions.values())
+        for decision in decisions.values():
+            _add(batch, decision)
         head = self._session.append(batch) if decisions or self._intake else 0
         answers = []
         kept |= _kept(batch, head)
@@ -138,6 +151,35 @@ class Clerk:
                 answers.append(Answer(command.id, outcome, None, body, position, first.events))
         return answers
 
+    def _take_keys(self, batch: Batch, decisions: Iterable[Decision]) -> None:
+        """Have at hand what the batch is sealed under: known keys, or looked up in one go, or new ones."""
+        needed = {owner for decision in decisions for owner in _owners(decision)}
+        needed.update(filter(is_personal_memory, batch.memories))
+        if unknown := needed - self._ciphers.keys():
+            found = self._session.ciphers(unknown)
+            batch.new_keys = {owner: Cipher.new() for owner in unknown - found.keys()}
+            self._ciphers |= found
+        batch.known_keys = {owner: self._ciphers[owner] for owner in needed - batch.new_keys.keys()}
+        self._ciphers |= batch.new_keys
+        if len(self._ciphers) > self._capacity:
+            for owner in list(self._ciphers)[: len(self._ciphers) - self._capacity // 2]:
+                del self._ciphers[owner]
+
+
+def _owners(decision: Decision) -> Iterator[str]:
+    """Whose keys a decision takes to be stored."""
+    if decision.refusal and decision.refusal.personal:
+        yield _owner_of_refusal(decision)
+    for event in decision.events:
+        if is_personal(event):
+            yield owner_of(event.originator_id, event.subject)
+
+
+def _owner_of_refusal(decision: Decision) -> str:
+    """Only commands about a subscription are refused in words about people."""
+    assert isinstance(decision.command.data, OfSubscription)
+    return f"subscription/{decision.command.data.subscription_id}"
+
 
 def _kept(batch: Batch, head: int) -> dict[str, Kept]:
     """What is kept of each command now that the batch is stored behind this position."""
@@ -147,18 +189,30 @@ def _kept(batch: Batch, head: int) -> dict[str, Kept]:
 
 def _add(batch: Batch, decision: Decision) -> None:
     command = decision.command
-    if decision.events:
-        opening = encode_envelope(decision.events[0].envelope)
-        for recorded in decision.events:
-            batch.streams.append(recorded.originator_id)
-            batch.versions.append(recorded.originator_version)
-            batch.topics.append(recorded.event.topic)
-            batch.states.append(encode(opening, recorded.event))
-            batch.subjects.append(recorded.subject)
+    openings: dict[str, bytes] = {}
+    for recorded in decision.events:
+        owner = owner_of(recorded.originator_id, recorded.subject)
+        cipher = batch.cipher(owner)
+        if owner not in openings:
+            openings[owner] = encode_envelope(recorded.envelope, cipher)
+        if isinstance(recorded.event, PersonalDataErased | PaymentTextErased):
+            # Both stand in the stream of whose key it is.
+            batch.destroyed_keys.append(recorded.originator_id)
+        batch.streams.append(recorded.originator_id)
+        batch.versions.append(recorded.originator_version)
+        batch.topics.append(recorded.event.topic)
+        batch.states.append(encode(openings[owner], recorded.event, recorded.id, cipher))
+        batch.subjects.append(recorded.subject)
     batch.command_ids.append(command.id)
     batch.fingerprints.append(command.fingerprint)
     batch.outcomes.append("rejected" if decision.refusal else "accepted")
-    batch.bodies.append(_body(decision))
+    body = _body(decision)
+    batch.bodies.append(body)
+    if decision.refusal and decision.refusal.personal:
+        owner = _owner_of_refusal(decision)
+        cipher = batch.cipher(owner)
+        assert cipher is not None, "taken before"
+        batch.bodies_kept[command.id] = sealed_answer(command.id, decision.refusal.code, body, owner, cipher)
     batch.offsets.append(len(batch.streams))
 
 

@@ -15,7 +15,7 @@ from adapters.mail import MaildirMailer, SmtpMailer
 from adapters.postgres.database import Datastore, connected, naming_outages, prepare
 from adapters.postgres.effects import EffectWorker, EngineActivation
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import EventSource, LogSource, activation_worker, calendar_worker, decide, event_by_id
+from adapters.postgres.readers import EventSource, LogSource, activation_worker, calendar_worker, decide
 from adapters.postgres.views import ViewWorker, create_views
 from adapters.settings import Settings, SettingsError, Shopfront, load_shopfront
 from adapters.workers import Worker
@@ -93,7 +93,7 @@ class Engine:
 
     def _activation(self) -> Worker:
         source, clerk, provision = self._source(activation.NAME), self.clerk(), self._provision()
-        consumer = Activation(self.books, partial(event_by_id, self.log), provision, partial(decide, clerk))
+        consumer = Activation(self.books, self.log.event, provision, partial(decide, clerk))
         effects = EffectWorker(self.log, source, consumer, repeatable=True)
         return effects if provision else EngineActivation(activation_worker(source, clerk), effects)
 

@@ -41,6 +41,7 @@ class Payments(View[PaymentRow]):
     version = 1
     key = ("reference",)
     home = "payment"
+    personal = ("order_number",)
     events = get_args(PaymentEvent)
     row = PaymentRow
 

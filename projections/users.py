@@ -19,7 +19,7 @@ class Users(View[UserRow]):
     name = "users"
     version = 1
     key = ("subscription_id", "username")
-    private = True
+    personal = ("username",)
     events = (UserConfigured, UserDeleted, PersonalDataErased)
     row = UserRow
 

@@ -69,8 +69,8 @@ class View(Generic[RowT]):
     """The columns that identify a row."""
     hidden: ClassVar[tuple[str, ...]] = ()
     """Columns that only the handler needs; readers of the view don't see them."""
-    private: ClassVar[bool] = False
-    """Its keys say who somebody is, so that listeners are only told where they begin."""
+    personal: ClassVar[tuple[str, ...]] = ()
+    """Columns that say who somebody is; of keys, listeners are only told what stands before them."""
     home: ClassVar[str] = ""
     """The kind of stream whose events alone make a row; if none is named, all events of one subject do."""
     events: ClassVar[tuple[type[Event], ...]]

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.show import cell, console, print_json, table
-from adapters.postgres.readers import decide, event_by_id
+from adapters.postgres.readers import decide
 from adapters.settings import load_settings
 from adapters.wiring import Engine, engine
 from consumers import activation
@@ -115,6 +115,6 @@ def _activate_in_the_engine(wired: Engine, event_ids: list[str]) -> None:
         clerk = wired.clerk()
         try:
             for id_ in event_ids:
-                decide(clerk, activation.fulfilment(event_by_id(wired.log, id_)))
+                decide(clerk, activation.fulfilment(wired.log.event(id_)))
         except Refused as reason:
             raise Complaint(f"{reason}; nothing was skipped", DOMAIN_SAID_NO) from None

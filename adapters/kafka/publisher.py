@@ -13,7 +13,7 @@ from adapters.kafka import KafkaAway
 from adapters.kafka.cluster import Cluster
 from adapters.kafka.envelopes import headers
 from adapters.kafka.sending import Outgoing, Sending
-from adapters.postgres.log import EventLog, StoredEvent
+from adapters.postgres.log import WITH_ACTOR, EventLog, StoredEvent
 from adapters.postgres.readers import only_one, reach_position, read_position
 
 PAGE = 500
@@ -61,7 +61,7 @@ class Publisher:
         more = True
         while more or self._sending:
             if more := more and time.monotonic() < until:
-                events = self._events.stored_page(sent, PAGE)
+                events = self._events.stored_page(sent, PAGE, WITH_ACTOR)
                 more = len(events) == PAGE
                 if events:
                     sent = events[-1].position

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
 from adapters.postgres.hands import hands
-from adapters.postgres.log import EventLog, StoredEvent
+from adapters.postgres.log import COLUMNS, EventLog, StoredEvent
 from adapters.postgres.tables import Table
 from adapters.postgres.views import concerning, generation_of
 from projections.catalogue import VIEWS
@@ -44,10 +44,10 @@ HOMES = """
         SELECT {0} AS home FROM seatline.stored_events WHERE {0} > %s AND {0} < %s ORDER BY {0} LIMIT %s
     ) AS part
 """
-EVENTS = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id FROM seatline.stored_events
-    WHERE {0} > %s AND {0} <= %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY {0}, notification_id
-"""
+EVENTS = f"""
+    SELECT {COLUMNS} FROM seatline.stored_events
+    WHERE {{0}} > %s AND {{0}} <= %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY {{0}}, notification_id
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)

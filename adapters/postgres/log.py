@@ -12,11 +12,13 @@ import psycopg
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg.rows import TupleRow, tuple_row
 
+from adapters.postgres.answers import opened_answer, owner_of_answer
 from adapters.postgres.database import Datastore, naming_outages
+from adapters.postgres.keys import KEY_IF_SEALED, KEY_OF_ROW, Cipher
 from adapters.postgres.mapper import decode_state, recorded
 from adapters.postgres.memories import opened, sealed
 from domain.desk import History
-from domain.kernel import Recorded
+from domain.kernel import Recorded, event_id
 from domain.memory import Memory
 
 WRITER_LOCK = 7328041
@@ -25,34 +27,33 @@ WRITER_LOCK = 7328041
 SEPARATOR = "\x1f"
 """Between the values of a column: no id holds a control character, and JSON escapes it."""
 
-PAGE = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
-    FROM seatline.stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
-"""
-OF_SUBJECT = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
-    FROM seatline.stored_events WHERE subject = %s ORDER BY notification_id
-"""
-OF_STREAMS = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
+COLUMNS = f"originator_id, originator_version, topic, state, subject, notification_id, {KEY_IF_SEALED}"
+"""Of a row, as StoredEvent has them."""
+WITH_ACTOR = f"originator_id, originator_version, topic, state, subject, notification_id, {KEY_OF_ROW}"
+"""The same for whoever asks who did it, for which each row takes its key."""
+
+PAGE = "SELECT {} FROM seatline.stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
+OF_SUBJECT = f"SELECT {WITH_ACTOR} FROM seatline.stored_events WHERE subject = %s ORDER BY notification_id"  # noqa: S608
+OF_STREAMS = f"""
+    SELECT {WITH_ACTOR}
     FROM seatline.stored_events WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY notification_id
-"""
-NAMED = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
+"""  # noqa: S608
+NAMED = f"""
+    SELECT {WITH_ACTOR}
     FROM seatline.stored_events JOIN unnest(string_to_array(%s, E'\x1f'), string_to_array(%s, E'\x1f')::bigint[])
         AS named (stream, version) ON originator_id = stream AND originator_version = version
     ORDER BY notification_id
-"""
-ALL_EVENTS = """
-    SELECT originator_id, originator_version, topic, state FROM seatline.stored_events
+"""  # noqa: S608
+ALL_EVENTS = f"""
+    SELECT originator_id, originator_version, topic, state, {KEY_IF_SEALED} FROM seatline.stored_events
     WHERE originator_id = ANY(string_to_array(%s, E'\x1f')) ORDER BY originator_id, originator_version
-"""
-MEMORIES_AND_EVENTS = """
+"""  # noqa: S608
+MEMORIES_AND_EVENTS = f"""
     WITH wanted AS (SELECT string_to_array(%s, E'\x1f') AS streams),
     kept AS (
         SELECT stream, version, memory FROM seatline.memories WHERE stream = ANY ((SELECT streams FROM wanted)::text[])
     )
-    SELECT originator_id, originator_version, topic, state FROM seatline.stored_events
+    SELECT originator_id, originator_version, topic, state, {KEY_IF_SEALED} FROM seatline.stored_events
     WHERE originator_id = ANY (
         -- Many streams at once are found faster in one array than one by one; most times no memory is among them.
         CASE WHEN EXISTS (TABLE kept)
@@ -62,14 +63,14 @@ MEMORIES_AND_EVENTS = """
     )
     UNION ALL
     SELECT since.* FROM kept CROSS JOIN LATERAL (
-        SELECT originator_id, originator_version, topic, state FROM seatline.stored_events
+        SELECT originator_id, originator_version, topic, state, {KEY_IF_SEALED} FROM seatline.stored_events
         WHERE originator_id = stream AND originator_version >= version
         OFFSET 0 -- keeps the planner from reading, in a log that it takes for short, all of it
     ) AS since
     UNION ALL
-    SELECT stream, 0, NULL, convert_to(memory, 'UTF8') FROM kept
+    SELECT stream, 0, NULL, convert_to(memory, 'UTF8'), (SELECT key FROM seatline.keys WHERE owner = stream) FROM kept
     ORDER BY 1, 2
-"""
+"""  # noqa: S608
 """A memory stands before its stream's events, of which the first is the last that it remembers."""
 
 
@@ -99,6 +100,8 @@ class StoredEvent(NamedTuple):
     state: bytes
     subject: str
     position: int
+    key: bytes | None = None
+    """Under which what is personal in it is sealed; None if nothing is, or the key is gone."""
 
 
 class Share(NamedTuple):
@@ -153,7 +156,16 @@ class Batch:
     subjects: list[str] = field(default_factory=list)
     due: Mapping[str, date | None] = field(default_factory=dict)
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    bodies_kept: dict[str, str] = field(default_factory=dict)
+    """What is kept of personal answers instead of their bodies, by command id."""
+    known_keys: dict[str, Cipher] = field(default_factory=dict)
+    """By owner: those that the batch is sealed under and that must still exist."""
+    new_keys: dict[str, Cipher] = field(default_factory=dict)
+    destroyed_keys: list[str] = field(default_factory=list)
     intake: Intake | None = None
+
+    def cipher(self, owner: str) -> Cipher | None:
+        return self.known_keys.get(owner) or self.new_keys.get(owner)
 
 
 class Session:
@@ -175,7 +187,19 @@ class Session:
             " WHERE command_id = ANY(string_to_array(%s, E'\x1f'))",
             _joined(command_ids),
         )
-        return {row[0]: Kept(*row[1:]) for row in rows}
+        kept = {row[0]: Kept(*row[1:]) for row in rows}
+        if personal := {id_: owner for id_, answer in kept.items() if (owner := owner_of_answer(answer.body))}:
+            ciphers = self.ciphers(personal.values())
+            for id_, owner in personal.items():
+                kept[id_] = kept[id_]._replace(body=opened_answer(id_, kept[id_].body, ciphers.get(owner)))
+        return kept
+
+    def ciphers(self, owners: Iterable[str]) -> dict[str, Cipher]:
+        """Those of these owners that have a key."""
+        rows = self._rows(
+            "SELECT owner, key FROM seatline.keys WHERE owner = ANY(string_to_array(%s, E'\x1f'))", _joined(owners)
+        )
+        return {owner: Cipher(key) for owner, key in rows}
 
     def histories(self, streams: list[str]) -> dict[str, History]:
         """Many streams from one query, the long ones from where they are remembered."""
@@ -221,9 +245,9 @@ class Session:
                 _joined(batch.reads),
                 _array(batch.reads.values()),
                 _joined(batch.command_ids),
-                _array(f'"\\\\x{digest.hex()}"' for digest in batch.fingerprints),
+                _bytes(batch.fingerprints),
                 _joined(batch.outcomes),
-                _joined(batch.bodies),
+                _joined(map(batch.bodies_kept.get, batch.command_ids, batch.bodies)),
                 _array(batch.offsets),
                 _joined(batch.streams),
                 _array(batch.versions),
@@ -243,8 +267,15 @@ class Session:
             parameters += [
                 _joined(batch.memories),
                 _array(memory.version for memory in batch.memories.values()),
-                _joined(sealed(stream, memory) for stream, memory in batch.memories.items()),
+                _joined(sealed(stream, memory, batch.cipher(stream)) for stream, memory in batch.memories.items()),
             ]
+        if batch.known_keys or batch.new_keys:
+            before.append("seatline.use_keys(%b, %t, %b, %t)")
+            for keys in (batch.known_keys, batch.new_keys):
+                parameters += [_joined(keys), _bytes(cipher.key for cipher in keys.values())]
+        if batch.destroyed_keys:
+            before.append("seatline.destroy_keys(%b)")
+            parameters.append(_joined(batch.destroyed_keys))
         if before:
             query += f" FROM {', '.join(before)}"
         try:
@@ -265,10 +296,10 @@ class Session:
 def _history(stream: str, rows: Sequence[TupleRow]) -> History | None:
     """What is stored of a stream; None if what stands there as its memory is none, or doesn't fit its events."""
     first, *others = rows
-    _, _, topic, written = first
+    _, _, topic, written, key = first
     if topic is not None:
         return History(_events(rows))
-    memory = opened(stream, written)
+    memory = opened(stream, written, key)
     if memory is None or not others:
         return None
     (_, last_remembered), *events = _events(others)
@@ -278,12 +309,16 @@ def _history(stream: str, rows: Sequence[TupleRow]) -> History | None:
 
 
 def _events(rows: Iterable[TupleRow]) -> list[tuple[Any, datetime]]:
-    stored = [decode_state(topic, state) for _, _, topic, state in rows]
+    stored = [decode_state(topic, state, event_id(stream, version), key) for stream, version, topic, state, key in rows]
     return [(state.data, state.business_time) for state in stored]
 
 
 def _joined(texts: Iterable[str]) -> str:
     return SEPARATOR.join(texts)
+
+
+def _bytes(values: Iterable[bytes]) -> str:
+    return _array(f'"\\\\x{value.hex()}"' for value in values)
 
 
 def _array(values: Iterable[int | date | str]) -> str:
@@ -316,29 +351,36 @@ class EventLog(PostgresApplicationRecorder):
 
     def page(self, after: int, limit: int) -> list[Recorded]:
         """The next events by position; none is ever skipped, because positions are commit order."""
-        return self._recorded(PAGE, after, limit)
+        return [recorded(*row) for row in self.stored_page(after, limit)]
 
-    def stored_page(self, after: int, limit: int) -> list[StoredEvent]:
+    def stored_page(self, after: int, limit: int, columns: str = COLUMNS) -> list[StoredEvent]:
         """The same events as their bytes, for whoever passes them on."""
-        with self.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            cursor.execute(PAGE.encode(), (after, limit), prepare=True, binary=True)
-            return list(map(StoredEvent._make, cursor.fetchall()))
+        return self._stored(PAGE.format(columns), after, limit)
 
     def of_subject(self, subject: str) -> list[Recorded]:
         """Everything that concerns one subscription, or one orphan payment, in order."""
-        return self._recorded(OF_SUBJECT, subject)
+        return self._told(OF_SUBJECT, subject)
 
     def of_streams(self, streams: Iterable[str]) -> list[Recorded]:
         """All events of these streams, in order of position."""
-        return self._recorded(OF_STREAMS, _joined(streams))
+        return self._told(OF_STREAMS, _joined(streams))
 
     def named(self, ids: Iterable[str]) -> list[Recorded]:
         """The events with these ids, in order of position."""
         places = [id_.rpartition("@") for id_ in ids]
         streams, versions = (_joined(place[part] for place in places) for part in (0, 2))
-        return self._recorded(NAMED, streams, versions)
+        return self._told(NAMED, streams, versions)
 
-    def _recorded(self, query: str, *parameters: object) -> list[Recorded]:
+    def event(self, id_: str) -> Recorded:
+        """The event with this id, which says where it stands."""
+        [event] = self.named([id_])
+        return event
+
+    def _told(self, query: str, *parameters: object) -> list[Recorded]:
+        """With who did it."""
+        return [recorded(*row, with_actor=True) for row in self._stored(query, *parameters)]
+
+    def _stored(self, query: str, *parameters: object) -> list[StoredEvent]:
         with self.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(query.encode(), parameters, prepare=True, binary=True)
-            return [recorded(*row) for row in cursor.fetchall()]
+            return list(map(StoredEvent._make, cursor.fetchall()))

@@ -10,7 +10,6 @@ from psycopg.rows import tuple_row
 
 from adapters.clerk import Clerk
 from adapters.postgres.log import EventLog
-from adapters.postgres.mapper import EventMapper
 from consumers import activation, calendar
 from consumers.effects import Refused
 from domain.calendar import DayClosed
@@ -64,15 +63,6 @@ def only_one(connection: Connection[Any], what: str) -> Iterator[bool]:
         yield True
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
-
-
-def event_by_id(log: EventLog, id_: str) -> Recorded:
-    """The event with this id, which says where it stands."""
-    stream, _, version = id_.rpartition("@")
-    [stored] = log.select_events(stream, gt=int(version) - 1, limit=1)
-    event = EventMapper().to_domain_event(stored)
-    assert isinstance(event, Recorded), "what the mapper makes"
-    return event
 
 
 class EventSource(Protocol):

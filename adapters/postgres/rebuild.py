@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 
 from adapters.postgres.building import Build, Progress, begin, fill, forget
 from adapters.postgres.comparing import Differences, compare
-from adapters.postgres.log import EventLog, StoredEvent
+from adapters.postgres.log import COLUMNS, EventLog, StoredEvent
 from adapters.postgres.tables import Table, names
 from adapters.postgres.views import concerning, generation_of, lock_positions, show, tell
 from projections.folding import by_home, fold
@@ -25,16 +25,16 @@ WAITING = "50ms"
 GIVE_WAY = (0.02, 0.2)
 """Seconds before the next attempt."""
 
-OF_SUBJECT = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
+OF_SUBJECT = f"""
+    SELECT {COLUMNS}
     FROM seatline.stored_events WHERE subject = %s AND notification_id <= %s ORDER BY notification_id
-"""
-STREAMS_OF_SUBJECT = """
-    SELECT originator_id, originator_version, topic, state, subject, notification_id
+"""  # noqa: S608
+STREAMS_OF_SUBJECT = f"""
+    SELECT {COLUMNS}
     FROM seatline.stored_events
     WHERE originator_id IN (SELECT originator_id FROM seatline.stored_events WHERE subject = %s)
         AND notification_id <= %s ORDER BY notification_id
-"""
+"""  # noqa: S608
 
 
 class NothingKept(Exception):
@@ -82,6 +82,7 @@ def rebuild(log: EventLog, view: AnyView, progress: Progress, *, processes: int 
         build, shown = _built(log, connection, view, progress, processes)
         with _after_the_same_event(log, connection, shown.table, build.table) as looking:
             differences = compare(looking, shown.table, build.table)
+        _discard_kept(connection, shown)
         locked = _swap(log, connection, shown, build.table, view.version)
         return Rebuilt(shown.version, differences, _parked(connection, build.table), locked)
 
@@ -230,6 +231,18 @@ def _after_the_same_event(
         yield looking
 
 
+def _discard_kept(connection: Connection[Any], shown: _Shown) -> None:
+    """Drop what the view could go back to until now; within the swap, readers would wait while its files go."""
+    if shown.previous_generation is not None:
+        with connection.transaction():
+            generation_of(shown.view, shown.previous_generation).discard(connection)
+            connection.execute(
+                "UPDATE seatline.views SET previous_generation = NULL, previous_version = NULL, previous_columns = NULL"
+                " WHERE name = %s",
+                (shown.view.name,),
+            )
+
+
 def _swap(log: EventLog, connection: Connection[Any], shown: _Shown, table: Table, version: int) -> float:
     """Show this table, at least up to where readers already are; returns for how many seconds they may have waited."""
     while True:
@@ -245,8 +258,6 @@ def _swap(log: EventLog, connection: Connection[Any], shown: _Shown, table: Tabl
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", (WAITING,))
                 began = time.perf_counter()
                 show(connection, table, version, () if is_ours else shown.previous_columns or ())
-                if shown.previous_generation not in (None, table.generation):
-                    generation_of(table.view, shown.previous_generation).discard(connection)
                 forget(connection, table.view)
                 tell(connection, table.view, position, None)
             return time.perf_counter() - began

@@ -99,6 +99,10 @@ class Table:
         )
         if "subscription_id" in self.columns and self.view.key[0] != "subscription_id":
             connection.execute(sql.SQL("CREATE INDEX ON {} (subscription_id)").format(self.name))
+        for column in self.view.personal:
+            # What ANALYZE samples stays in the catalogue after its row is gone.
+            unmeasured = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 0")
+            connection.execute(unmeasured.format(self.name, sql.Identifier(column)))
         connection.execute("INSERT INTO seatline.positions (reader) VALUES (%s)", (self.reader,))
 
     def discard(self, connection: Connection[Any]) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
+from itertools import takewhile
 from typing import Any, LiteralString
 
 import msgspec
@@ -189,7 +190,7 @@ def read(stored: StoredEvent) -> Recorded | Unreadable:
     try:
         return recorded(*stored)
     except Exception as error:
-        stream, version, topic, _, subject, position = stored
+        stream, version, topic, _, subject, position, _ = stored
         return Unreadable(stream, version, BY_TOPIC[topic], subject, position, error)
 
 
@@ -205,9 +206,10 @@ def lock_positions(connection: Connection[Any], readers: list[str]) -> dict[str,
 
 def tell(connection: Connection[Any], view: AnyView, position: int, keys: Sequence[Key] | None) -> None:
     """Notify whoever listens, when the transaction commits, of the rows that changed; None means any may have."""
-    if keys and view.private:
-        # What is told is kept in the server's files for a while.
-        keys = list(dict.fromkeys(key[:1] for key in keys))
+    if keys:
+        # What is told stands in the server's files for a while.
+        open_ = len(list(takewhile(lambda column: column not in view.personal, view.key)))
+        keys = list(dict.fromkeys(key[:open_] for key in keys))
     portions = [None] if keys is None or len(keys) > MANY else _portions(keys)
     said = [msgspec.json.encode({"view": view.name, "position": position, "keys": some}).decode() for some in portions]
     if said:

@@ -15,7 +15,7 @@ from adapters.books import StoredBooks
 from adapters.clerk import Clerk
 from adapters.postgres.effects import EffectWorker
 from adapters.postgres.log import EventLog
-from adapters.postgres.readers import LogSource, decide, event_by_id
+from adapters.postgres.readers import LogSource, decide
 from adapters.provisioning import Provisioner
 from adapters.settings import Settings, load_shopfront
 from adapters.wiring import engine
@@ -187,7 +187,7 @@ def activator_who_forgets_what_was_refused(log: EventLog, clock: Clock, url: str
 
 def _activating(log: EventLog, clock: Clock, provision: Callable[[Purchase], None]) -> EffectWorker:
     clerk = Clerk(log, load_shopfront(None).prices)
-    consumer = Activation(StoredBooks(log), partial(event_by_id, log), provision, partial(decide, clerk))
+    consumer = Activation(StoredBooks(log), log.event, provision, partial(decide, clerk))
     return EffectWorker(log, LogSource(log, NAME), consumer, repeatable=True, clock=clock)
 
 

@@ -8,6 +8,7 @@ import pytest
 from adapters.clerk import Clerk
 from adapters.cloudevents import parse
 from adapters.postgres.log import Fenced, Intake, Share
+from adapters.postgres.keys import Cipher
 from adapters.postgres.memories import opened, sealed
 from domain.desk import History, replay
 from domain.memory import LONG
@@ -89,7 +90,7 @@ def test_a_cart_that_is_filled_for_years_is_remembered_too(office: Office) -> No
 WRONG: dict[str, LiteralString] = {
     "nothing": "UPDATE seatline.memories SET memory = ''",
     "no JSON": "UPDATE seatline.memories SET memory = repeat('0', 32) || '{'",
-    "edited": "UPDATE seatline.memories SET memory = replace(memory, 'user0001', 'user0002')",
+    "edited": "UPDATE seatline.memories SET memory = overlay(memory placing 'AAAA' from 80)",
     "cut off": "UPDATE seatline.memories SET memory = left(memory, -10)",
     "of other code": "UPDATE seatline.memories SET memory = repeat('0', 32) || substr(memory, 33)",
     "of an earlier version": "UPDATE seatline.memories SET version = version - 1",
@@ -154,10 +155,22 @@ def test_a_memory_counts_only_under_its_own_stream_and_seal(office: Office) -> N
     long_ago(office)
     memory = loaded(office).memory
     assert memory is not None
-    written = sealed(STREAM, memory).encode()
-    assert opened(STREAM, written) == memory
-    assert opened("subscription/OTHER", written) is None
-    assert all(opened(STREAM, written[:place] + b"~" + written[place + 1 :]) is None for place in range(len(written)))
+    cipher = Cipher.new()
+    written = sealed(STREAM, memory, cipher).encode()
+    assert opened(STREAM, written, cipher.key) == memory
+    assert opened("subscription/OTHER", written, cipher.key) is None
+    changed = (written[:place] + b"~" + written[place + 1 :] for place in range(len(written)))
+    assert all(opened(STREAM, one, cipher.key) is None for one in changed)
+
+
+def test_a_memory_is_nothing_without_its_key(office: Office) -> None:
+    long_ago(office)
+    memory = loaded(office).memory
+    assert memory is not None
+    written = sealed(STREAM, memory, Cipher.new()).encode()
+    assert b"user0001" not in written
+    assert opened(STREAM, written, None) is None
+    assert opened(STREAM, written, Cipher.new().key) is None
 
 
 def test_a_long_stream_is_remembered_together_with_how_far_the_commands_topic_is_read(office: Office) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.postgres.database import DatabaseAway
 from adapters.postgres.effects import EffectWorker, EngineActivation
-from adapters.postgres.readers import LogSource, activation_worker, decide, event_by_id
+from adapters.postgres.readers import LogSource, activation_worker, decide
 from adapters.provisioning import Provisioner
 from consumers.activation import NAME, Activation
 from domain.order import OrderFulfilled
@@ -35,9 +35,7 @@ def worker(office: Office, provisioning: Provisioning) -> EffectWorker:
 
 def activation(office: Office, url: str | None, *, token: str | None = None) -> EffectWorker:
     provision = Provisioner(url, token, timeout=0.3).activate if url else None
-    consumer = Activation(
-        office.books, partial(event_by_id, office.log), provision, partial(decide, office.another_clerk())
-    )
+    consumer = Activation(office.books, office.log.event, provision, partial(decide, office.another_clerk()))
     source = LogSource(office.log, NAME)
     return EffectWorker(office.log, source, consumer, repeatable=True, clock=lambda: office.now)
 

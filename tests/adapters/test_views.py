@@ -294,7 +294,8 @@ def test_listeners_are_told_which_rows_changed(history: Office) -> None:
         told = [json.loads(notice.payload) for notice in listener.notifies(timeout=0.5)]
     for name, view in VIEWS.items():
         keys = {tuple(key) for notice in told if notice["view"] == name for key in notice["keys"]}
-        assert keys >= {tuple(row[part] for part in view.key) for row in history.view(name)}
+        told_of = ("subscription_id",) if name == "users" else view.key
+        assert keys >= {tuple(row[part] for part in told_of) for row in history.view(name)}
     assert {notice["position"] for notice in told} == {history.log.head()}
 
 
@@ -305,9 +306,18 @@ def test_listeners_are_told_of_many_rows_in_portions_and_of_very_many_at_once(
     with psycopg.connect(history.url, autocommit=True) as listener:
         listener.execute("LISTEN panel_changed")
         with psycopg.connect(history.url) as connection:
-            tell(connection, VIEWS["users"], 7, many)
-            tell(connection, VIEWS["users"], 8, [*many, ("one", "more")])
+            tell(connection, VIEWS["services"], 7, many)
+            tell(connection, VIEWS["services"], 8, [*many, ("one", "more")])
         *portions, all_ = [json.loads(notice.payload) for notice in listener.notifies(timeout=0.5)]
     assert len(portions) > 5
     assert [tuple(key) for portion in portions for key in portion["keys"]] == many
-    assert all_ == {"view": "users", "position": 8, "keys": None}
+    assert all_ == {"view": "services", "position": 8, "keys": None}
+
+
+def test_listeners_are_told_whose_users_changed_and_nobody_s_name(history: Office) -> None:
+    with psycopg.connect(history.url, autocommit=True) as listener:
+        listener.execute("LISTEN panel_changed")
+        with psycopg.connect(history.url) as connection:
+            tell(connection, VIEWS["users"], 7, [("SUB-1", "annabianchi"), ("SUB-1", "brunoneri"), ("SUB-2", "carla")])
+        [notice] = listener.notifies(timeout=0.5)
+    assert json.loads(notice.payload)["keys"] == [["SUB-1"], ["SUB-2"]]
