@@ -128,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
 
     history = command("history", "tell what happened to a subscription: when, what, who and why")
     history.add_argument("subscription", metavar="SUB")
+    history.add_argument("--tree", action="store_true", help="by cause: commands, and under them what they led to")
+    history.add_argument("--language", choices=("en", "it"), default="en")
+
+    why = command("why", "tell why seats are, or are not, on the panel: from the cart to the bank line")
+    why.add_argument("subscription", metavar="SUB")
+    why.add_argument("--service", metavar="S", help="only this service, as S2")
+    why.add_argument("--language", choices=("en", "it"), default="en")
 
     rebuild = command("rebuild", "rebuild a read model beside the live one, compare, and swap")
     rebuild.add_argument("views", nargs="*", metavar="VIEW", help="seats, services, users, orders, carts, payments")
@@ -180,6 +187,8 @@ def _add_audits(audit: argparse.ArgumentParser) -> None:
     prove.add_argument("event", metavar="EVENT", help="STREAM@VERSION, as order/1000002@2")
     check = action("verify-proof", "check a proof without any database")
     check.add_argument("file", metavar="FILE", help="what prove has printed; - is standard input")
+    replay = action("replay", "make everything anew from the log; tells what isn't as it makes it")
+    replay.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
     for over_seals in (seal, verify, prove):
         over_seals.add_argument("--seals", metavar="DIR", help="where seals are kept (default: SEATLINE_AUDIT_DIR)")
     for by_public_key in (verify, prove, check):

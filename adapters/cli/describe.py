@@ -1,105 +1,319 @@
-"""Every event in a few words for a person."""
+"""Every event in a sentence for a person, in Italian and English."""
 
+import re
+from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 
+from rich.text import Text
+
+from consumers.words import Language
 from domain import cart, order, payment
 from domain import subscription_events as subscription
 from domain.calendar import DayClosed
-from domain.kernel import Event
+from domain.kernel import ERASED, Event
+from domain.pricing import Quote, Renewal
 
+GONE = {"it": "[cancellato]", "en": "[erased]"}
+_GONE = re.compile("|".join(map(re.escape, GONE.values())))
+PSEUDONYM = "pseudonym:"
+"""What stands instead of something personal that nobody may read any more begins with this."""
+
+METHODS = {
+    "card": ("carta", "card"),
+    "paypal": ("PayPal", "PayPal"),
+    "mybank": ("MyBank", "MyBank"),
+    "bank_transfer": ("bonifico bancario", "bank transfer"),
+    "postal_slip": ("bollettino postale", "postal slip"),
+}
+ENTRY_POINTS = {
+    cart.EntryPoint.PANEL: ("dal pannello", "from the panel"),
+    cart.EntryPoint.CUSTOMER_AREA: ("dall’area clienti", "from the customer area"),
+}
 REFUND_REASONS = {
-    "surplus": "more than was due",
-    "late": "it came too late",
-    "order_cancelled": "the order was cancelled",
-    "order_expired": "the order lapsed",
-    "service_ended": "the service had ended",
+    "surplus": ("più di quanto dovuto", "more than was due"),
+    "late": ("arrivato troppo tardi", "it came too late"),
+    "order_cancelled": ("l’ordine è stato annullato", "the order was cancelled"),
+    "order_expired": ("l’ordine è scaduto", "the order lapsed"),
+    "service_ended": ("il servizio era cessato", "the service had ended"),
 }
 
 
-def describe(event: Event) -> str:
+class Speech:
+    """How one language puts what events hold."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+
+    def __call__(self, it: str, en: str) -> str:
+        return it if self.language == "it" else en
+
+    def euro(self, amount: Decimal) -> str:
+        written = f"{amount:,.2f} €"
+        return self(written.translate(str.maketrans(",.", ".,")), written)
+
+    def seats(self, quantity: int) -> str:
+        return self(
+            f"{quantity} {'utente aggiuntivo' if quantity == 1 else 'utenti aggiuntivi'}",
+            f"{quantity} {'seat' if quantity == 1 else 'seats'}",
+        )
+
+    def days(self, number: int) -> str:
+        return self(f"{number} {'giorno' if number == 1 else 'giorni'}", f"{number} {'day' if number == 1 else 'days'}")
+
+    def years(self, number: int) -> str:
+        return self(f"{number} {'anno' if number == 1 else 'anni'}", f"{number} {'year' if number == 1 else 'years'}")
+
+    def working_days(self, number: int) -> str:
+        return self(
+            f"{number} {'giorno lavorativo' if number == 1 else 'giorni lavorativi'}",
+            f"{number} working {'day' if number == 1 else 'days'}",
+        )
+
+    def method(self, code: str) -> str:
+        return self(*METHODS.get(code, (code, code)))
+
+    def switch(self, on: bool) -> str:
+        return self("attivata" if on else "disattivata", "on" if on else "off")
+
+    def quote(self, quote: Quote) -> str:
+        """What it costs, and by which price list."""
+        total, net, vat, expires_on = (
+            self.euro(quote.total),
+            self.euro(quote.net),
+            self.euro(quote.vat),
+            quote.expires_on,
+        )
+        return self(
+            f"{total} ({net} + IVA {vat}, listino {quote.price_list}), fino al {expires_on}",
+            f"{total} ({net} + VAT {vat}, price list {quote.price_list}), until {expires_on}",
+        )
+
+    def personal(self, text: str) -> str:
+        """What says who somebody is, as long as it may still be read."""
+        return GONE[self.language] if text == ERASED or text.startswith(PSEUDONYM) else text
+
+    def service(self, service_id: str, quantity: int, sku: str, until: date) -> str:
+        return self(
+            f"{service_id} {quantity} × {sku} fino al {until}", f"{service_id} {quantity} × {sku} until {until}"
+        )
+
+    def renewals(self, renewals: Iterable[Renewal]) -> str:
+        """To what date each service goes, or that it isn't renewed."""
+        return ", ".join(
+            self.service_until(renewal.service_id, renewal.expires_on)
+            if renewal.quantity
+            else self(f"{renewal.service_id} non rinnovato", f"{renewal.service_id} not renewed")
+            for renewal in renewals
+        )
+
+    def service_until(self, service_id: str, until: date) -> str:
+        return self(f"{service_id} fino al {until}", f"{service_id} until {until}")
+
+
+def dimmed(sentence: str, style: str = "") -> Text:
+    """The sentence as it is shown, what was erased in it paler than the rest."""
+    text = Text(sentence, style=style)
+    text.highlight_regex(_GONE, "dim italic")
+    return text
+
+
+def describe(event: Event, language: Language = "en") -> str:
+    """What happened, with its figures; every event has words in both languages."""
+    say = Speech(language)
     match event:
         case subscription.SubscriptionStarted():
-            return f"subscription started with {_some(len(event.services), 'service')}"
-        case subscription.UserConfigured():
-            return f"user {event.username} {'changed' if event.replaces else 'configured'}"
-        case subscription.UserDeleted():
-            return f"user {event.username} deleted"
-        case subscription.ServicesHeld():
-            return f"{', '.join(event.keeps)} held by order {event.order_number}"
-        case subscription.ServicesReleased():
-            return f"services released by order {event.order_number}"
-        case subscription.SeatsAdded():
-            return f"{_some(event.quantity, 'seat')} added as {event.service_id} until {event.expires_on}"
-        case subscription.ExpiryAligned():
-            return f"expiry of {event.service_id} moved from {event.was} to {event.expires_on}"
-        case subscription.ServiceRenewed():
-            return f"{event.service_id} renewed from {event.was} to {event.expires_on}, quantity {event.quantity}"
-        case subscription.RenewalDeclined():
-            return f"{event.service_id} will not be renewed"
-        case subscription.ServiceReduced():
-            return f"{event.service_id} reduced from {event.was} to {event.quantity}"
-        case subscription.ExpiryReminderDue():
-            return f"reminder due: {event.service_id} ends in {event.days_before} days or less, on {event.expires_on}"
-        case subscription.ServiceExpiring() | subscription.ServiceExpired() | subscription.ServiceEnded():
-            word = {"ServiceExpiring": "is expiring", "ServiceExpired": "has expired", "ServiceEnded": "has ended"}
-            return f"{event.service_id} {word[type(event).__name__]} (last day {event.expires_on})"
-        case cart.CartOpened():
-            return f"cart opened from the {event.entry_point.replace('_', ' ')}"
-        case cart.SeatsChosen():
-            return f"{_some(event.quantity, 'seat')} chosen, {_euro(event.quote.total)}"
-        case cart.AlignmentSwitched():
-            return f"extension switched {'on' if event.extend else 'off'}" + (
-                f", {_euro(event.quote.total)}" if event.quote else ""
+            holder = f"{say.personal(event.account_holder.name)} <{say.personal(event.account_holder.email)}>"
+            services = ", ".join(say.service(s.service_id, s.quantity, s.sku, s.expires_on) for s in event.services)
+            return say(
+                f"abbonamento avviato per {holder}: {services}", f"subscription started for {holder}: {services}"
             )
+        case subscription.UserConfigured():
+            user = f"{say.personal(event.username)} <{say.personal(event.email)}>"
+            may = ", ".join(event.permissions)
+            return say(
+                f"utente {user} {'modificato' if event.replaces else 'configurato'}, permessi: {may or 'nessuno'}",
+                f"user {user} {'changed' if event.replaces else 'configured'}, permissions: {may or 'none'}",
+            )
+        case subscription.UserDeleted():
+            username = say.personal(event.username)
+            return say(f"utente {username} eliminato", f"user {username} deleted")
+        case subscription.ServicesHeld():
+            kept = ", ".join(f"{service_id} (× {quantity})" for service_id, quantity in event.keeps.items())
+            return say(
+                f"{kept} impegnati per l’ordine {event.order_number}", f"{kept} held for order {event.order_number}"
+            )
+        case subscription.ServicesReleased():
+            number = event.order_number
+            return say(f"servizi liberati dall’ordine {number}", f"services released by order {number}")
+        case subscription.SeatsAdded():
+            seats = say.seats(event.quantity)
+            return say(
+                f"{seats} sul pannello come {event.service_id}, dal {event.active_from} al {event.expires_on}",
+                f"{seats} added as {event.service_id}, from {event.active_from} until {event.expires_on}",
+            )
+        case subscription.ExpiryAligned():
+            return say(
+                f"scadenza di {event.service_id} portata dal {event.was} al {event.expires_on},"
+                f" per l’ordine {event.order_number}",
+                f"expiry of {event.service_id} moved from {event.was} to {event.expires_on},"
+                f" by order {event.order_number}",
+            )
+        case subscription.ServiceRenewed():
+            return say(
+                f"{event.service_id} rinnovato dal {event.was} al {event.expires_on}, quantità {event.quantity}",
+                f"{event.service_id} renewed from {event.was} to {event.expires_on}, quantity {event.quantity}",
+            )
+        case subscription.RenewalDeclined():
+            return say(
+                f"{event.service_id} non sarà rinnovato, per l’ordine {event.order_number}",
+                f"{event.service_id} will not be renewed, by order {event.order_number}",
+            )
+        case subscription.ServiceReduced():
+            was, now = event.was, event.quantity
+            return say(
+                f"{event.service_id} ridotto da {was} a {now}", f"{event.service_id} reduced from {was} to {now}"
+            )
+        case subscription.ExpiryReminderDue():
+            days, service_id, last = say.days(event.days_before), event.service_id, event.expires_on
+            return say(
+                f"promemoria: {service_id} scade entro {days}, il {last}",
+                f"reminder due: {service_id} ends in {days} or less, on {last}",
+            )
+        case subscription.ServiceExpiring():
+            service_id, last = event.service_id, event.expires_on
+            return say(
+                f"{service_id} è in scadenza: ultimo giorno {last}", f"{service_id} is expiring: last day {last}"
+            )
+        case subscription.ServiceExpired():
+            service_id, last = event.service_id, event.expires_on
+            return say(f"{service_id} è scaduto: ultimo giorno {last}", f"{service_id} has expired: last day {last}")
+        case subscription.ServiceEnded():
+            service_id, last = event.service_id, event.expires_on
+            return say(f"{service_id} è cessato: ultimo giorno {last}", f"{service_id} has ended: last day {last}")
+        case subscription.PersonalDataErased():
+            operator, reason = event.operator, event.reason
+            return say(
+                f"dati personali cancellati da {operator}: {reason}", f"personal data erased by {operator}: {reason}"
+            )
+        case cart.CartOpened():
+            way = say(*ENTRY_POINTS[event.entry_point])
+            return say(
+                f"carrello aperto {way}, estensione {say.switch(event.extend)}",
+                f"cart opened {way}, extension {say.switch(event.extend)}",
+            )
+        case cart.SeatsChosen():
+            seats, costs = say.seats(event.quantity), say.quote(event.quote)
+            return say(f"scelta: {seats}, {costs}", f"{seats} chosen: {costs}")
+        case cart.AlignmentSwitched():
+            costs = f": {say.quote(event.quote)}" if event.quote else ""
+            switched = say.switch(event.extend)
+            return say(f"estensione {switched}{costs}", f"extension switched {switched}{costs}")
         case cart.RenewalChosen():
-            return f"renewal of {_some(len(event.services), 'service')} chosen, {_euro(event.quote.total)}"
+            chosen = ", ".join(f"{choice.service_id} (× {choice.quantity})" for choice in event.services)
+            years, costs = say.years(event.years), say.quote(event.quote)
+            return say(
+                f"scelto il rinnovo per {years} di {chosen}: {costs}",
+                f"renewal for {years} of {chosen} chosen: {costs}",
+            )
         case cart.CartCheckedOut():
-            return f"cart checked out as order {event.order_number}"
+            number = event.order_number
+            return say(f"carrello concluso con l’ordine {number}", f"cart checked out as order {number}")
         case cart.CartAbandoned():
-            return f"cart abandoned, left alone since {event.last_touched_on}"
+            last = event.last_touched_on
+            return say(f"carrello abbandonato, fermo dal {last}", f"cart abandoned, left alone since {last}")
         case order.OrderPlaced():
-            return f"order {event.order_number} placed, {_euro(event.quote.total)} by {event.payment_method}"
+            method, by = say.method(event.payment_method), say.personal(event.accepted_by)
+            what = say.seats(event.seats) if event.seats else say.renewals(event.renewals)
+            return say(
+                f"ordine {event.order_number} confermato per {what}: {say.quote(event.quote)}; con {method},"
+                f" pagabile fino al {event.lapses_on}; condizioni {event.accepted_terms} accettate da {by}",
+                f"order {event.order_number} placed for {what}: {say.quote(event.quote)}; by {method},"
+                f" payable until {event.lapses_on}; terms {event.accepted_terms} accepted by {by}",
+            )
         case order.OrderPartlyPaid():
-            return f"order {event.order_number} has received {_euro(event.paid)} so far"
+            number, amount, paid = event.order_number, say.euro(event.amount), say.euro(event.paid)
+            return say(
+                f"ordine {number} pagato in parte: {amount} da {event.reference}, {paid} finora",
+                f"order {number} partly paid: {amount} from {event.reference}, {paid} so far",
+            )
         case order.OrderPaid():
-            return f"order {event.order_number} paid"
+            number, amount, paid = event.order_number, say.euro(event.amount), say.euro(event.paid)
+            return say(
+                f"ordine {number} pagato il {event.paid_on}: {amount} da {event.reference}, in tutto {paid}",
+                f"order {number} paid on {event.paid_on}: {amount} from {event.reference}, {paid} in all",
+            )
         case order.OrderPaymentWithdrawn():
-            return f"{_euro(event.amount)} withdrawn from order {event.order_number}"
+            number, amount, paid = event.order_number, say.euro(event.amount), say.euro(event.paid)
+            return say(
+                f"{amount} di {event.reference} ritirati dall’ordine {number}: ne restano {paid}",
+                f"{amount} of {event.reference} withdrawn from order {number}: {paid} is left",
+            )
         case order.OrderFulfilled():
-            return f"order {event.order_number} fulfilled"
+            number, until = event.order_number, event.expires_on
+            what = say.seats(event.seats) if event.seats else say("rinnovo", "renewal")
+            return say(
+                f"ordine {number} evaso: {what} fino al {until}", f"order {number} fulfilled: {what} until {until}"
+            )
         case order.OrderCancelled():
-            return f"order {event.order_number} cancelled: {event.reason}"
+            number, reason = event.order_number, say.personal(event.reason)
+            return say(f"ordine {number} annullato: {reason}", f"order {number} cancelled: {reason}")
         case order.OrderVoided():
-            return f"order {event.order_number} void: a service it was for has ended"
+            number = event.order_number
+            return say(
+                f"ordine {number} nullo: un servizio a cui serviva è cessato",
+                f"order {number} void: a service it was for has ended",
+            )
         case order.OrderExpired():
-            return f"order {event.order_number} lapsed after {event.lapsed_on}"
+            number, last = event.order_number, event.lapsed_on
+            return say(f"ordine {number} scaduto dopo il {last}", f"order {number} lapsed after {last}")
         case payment.PaymentRegistered():
-            return f"payment {event.reference} of {_euro(event.amount)} registered for “{event.order_number}”"
+            amount, typed = say.euro(event.amount), say.personal(event.order_number)
+            method, valued = say.method(event.method), event.value_date
+            return say(
+                f"pagamento {event.reference} di {amount} registrato per «{typed}», {method} con valuta {valued}",
+                f"payment {event.reference} of {amount} registered for “{typed}”, {method} with value date {valued}",
+            )
         case payment.PaymentMatched():
-            return f"payment {event.reference} matched to order {event.order_number} by {event.operator}"
+            number, operator = event.order_number, say.personal(event.operator)
+            return say(
+                f"pagamento {event.reference} abbinato all’ordine {number} da {operator}",
+                f"payment {event.reference} matched to order {number} by {operator}",
+            )
         case payment.PaymentSplit():
-            return f"payment {event.reference} split over {len(event.parts)} orders by {event.operator}"
+            parts = ", ".join(f"{say.euro(part.amount)} → {part.order_number}" for part in event.parts)
+            operator = say.personal(event.operator)
+            return say(
+                f"pagamento {event.reference} ripartito da {operator}: {parts}",
+                f"payment {event.reference} split by {operator}: {parts}",
+            )
         case payment.PaymentAllocated():
-            return (
-                f"{_euro(event.unallocated + event.refundable)} of {event.reference} go to order {event.order_number}"
+            amount, number = say.euro(event.unallocated + event.refundable), event.order_number
+            return say(
+                f"{amount} di {event.reference} vanno all’ordine {number}",
+                f"{amount} of {event.reference} go to order {number}",
             )
         case payment.PaymentUnmatched():
-            return (
-                f"{_euro(event.amount)} of {event.reference} taken from order {event.order_number} by {event.operator}"
+            amount, number, operator = say.euro(event.amount), event.order_number, say.personal(event.operator)
+            return say(
+                f"{amount} di {event.reference} tolti all’ordine {number} da {operator}",
+                f"{amount} of {event.reference} taken from order {number} by {operator}",
             )
         case payment.PaymentRefundDue():
-            return f"{_euro(event.amount)} of {event.reference} to be refunded: {REFUND_REASONS[event.reason]}"
+            amount, reason = say.euro(event.amount), say(*REFUND_REASONS[event.reason])
+            return say(
+                f"{amount} di {event.reference} da rimborsare: {reason}",
+                f"{amount} of {event.reference} to be refunded: {reason}",
+            )
         case payment.PaymentRefunded():
-            return f"{_euro(event.refundable + event.unallocated)} of {event.reference} refunded by {event.operator}"
+            amount, operator = say.euro(event.refundable + event.unallocated), say.personal(event.operator)
+            return say(
+                f"{amount} di {event.reference} rimborsati da {operator}",
+                f"{amount} of {event.reference} refunded by {operator}",
+            )
+        case payment.PaymentTextErased():
+            return say(f"testo del pagamento {event.reference} cancellato", f"text of payment {event.reference} erased")
         case DayClosed():
-            return f"day {event.date} closed"
+            return say(f"giorno {event.date} chiuso", f"day {event.date} closed")
         case _:
-            return event.topic
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _euro(amount: Decimal) -> str:
-    return f"{amount:,.2f} €"
+            raise AssertionError(f"no words for {event.topic}")
