@@ -189,6 +189,8 @@ def _add_audits(audit: argparse.ArgumentParser) -> None:
     check.add_argument("file", metavar="FILE", help="what prove has printed; - is standard input")
     replay = action("replay", "make everything anew from the log; tells what isn't as it makes it")
     replay.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
+    replay = action("replay", "make everything anew from the log; tells what isn't as it makes it")
+    replay.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
     for over_seals in (seal, verify, prove):
         over_seals.add_argument("--seals", metavar="DIR", help="where seals are kept (default: SEATLINE_AUDIT_DIR)")
     for by_public_key in (verify, prove, check):

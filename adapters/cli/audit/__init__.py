@@ -12,6 +12,7 @@ ACTIONS = {
     "verify": "adapters.cli.audit.seals",
     "prove": "adapters.cli.audit.seals",
     "verify-proof": "adapters.cli.audit.seals",
+    "replay": "adapters.cli.audit.replay",
 }
 
 
