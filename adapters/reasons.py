@@ -9,7 +9,7 @@ from operator import ne
 from typing import Any, Literal, LiteralString, NamedTuple, TypeVar
 
 from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg.rows import class_row, tuple_row
 
 from adapters.postgres.freshness import NotShown, is_shown
 from adapters.postgres.log import EventLog
@@ -25,7 +25,7 @@ from domain.service import Service
 from domain.subscription import Subscription
 
 AggregateT = TypeVar("AggregateT", bound=Aggregate[Any])
-RowT = TypeVar("RowT", "Effect", "Candidate")
+RowT = TypeVar("RowT", "Effect", "AtHand")
 
 SHOWING_SEATS = ["seats", "services"]
 """The views in which seats appear."""
@@ -55,8 +55,8 @@ class Effect(NamedTuple):
     changed_at: datetime
 
 
-class Candidate(NamedTuple):
-    """A payment with money at hand that may be meant for an order."""
+class AtHand(NamedTuple):
+    """A payment of which some money is at hand, that is, in no order."""
 
     reference: str
     typed: str
@@ -77,9 +77,15 @@ class Case:
     """The one that brought the service; None if it was there from the start."""
     cart: Cart | None = None
     effects: Sequence[Effect] = ()
-    candidates: Sequence[Candidate] = ()
+    money: Sequence[AtHand] = ()
+    """What is left of its payments; for an order that waits for some, also what may be meant for it."""
     hidden: Literal["behind", "parked"] | None = None
     """Why the views don't show yet what happened to a service."""
+
+    @property
+    def arrived(self) -> int:
+        """The position at which a service came."""
+        return next(e.position for e in self.chain if isinstance(e.event, s.SubscriptionStarted | s.SeatsAdded))
 
     @property
     def activation(self) -> Effect | None:
@@ -97,7 +103,7 @@ def look(log: EventLog, story: Story, subscription: str) -> tuple[Sequence[Case]
     """Every case of a subscription, services first; none if nobody has started it."""
     with log.connection() as connection:
         effects = _all(connection, Effect, EFFECTS, subscription)
-        at_hand = _all(connection, Candidate, AT_HAND)
+        at_hand = _all(connection, AtHand, AT_HAND)
         cases = []
         for case in _cases(story, subscription):
             number = case.order.name if case.order else None
@@ -105,12 +111,11 @@ def look(log: EventLog, story: Story, subscription: str) -> tuple[Sequence[Case]
                 replace(
                     case,
                     effects=[effect for effect in effects if effect.order_number == number],
-                    candidates=[payment for payment in at_hand if _may_be_for(case.order, payment, story)],
+                    money=[payment for payment in at_hand if _fits(case, payment, story)],
                     hidden=_hidden(connection, subscription, case.chain[-1].position) if case.service else None,
                 )
             )
-        [(views,)] = connection.execute("SELECT panel.position(%s)", (SHOWING_SEATS,)).fetchall()
-        return cases, Reached(views, read_position(connection, activation.NAME))
+        return cases, Reached(_position(connection), read_position(connection, activation.NAME))
 
 
 # What happened to each
@@ -206,12 +211,14 @@ def _all(connection: Connection[Any], row: type[RowT], query: LiteralString, *pa
         return cursor.execute(query, parameters).fetchall()
 
 
-def _may_be_for(order: Order | None, payment: Candidate, story: Story) -> bool:
-    """Money at hand that fits: by its amount, by a number that was nearly typed, or because it is the customer's."""
-    if order is None or not order.awaits_payment:
+def _fits(case: Case, payment: AtHand, story: Story) -> bool:
+    """Whether the money is a payment's of this very case, the customer's, of that amount, or nearly for that number."""
+    if any(_said(event, "reference") == payment.reference for event in case.chain):
+        return True
+    if case.order is None or not case.order.awaits_payment:
         return False
     own = any(event.originator_id == f"{Payment.kind}/{payment.reference}" for event in story.events)
-    return own or payment.amount == order.missing or is_nearly(payment.typed, order.name)
+    return own or payment.amount == case.order.missing or is_nearly(payment.typed, case.order.name)
 
 
 def is_nearly(typed: str, number: str) -> bool:
@@ -222,6 +229,13 @@ def is_nearly(typed: str, number: str) -> bool:
         return sum(map(ne, digits, number)) <= 1 or number in swapped
     longer, shorter = sorted((digits, number), key=len, reverse=True)
     return number in digits or shorter in (longer[:at] + longer[at + 1 :] for at in range(len(longer)))
+
+
+def _position(connection: Connection[Any]) -> int:
+    """How far those views are in which seats appear."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        [(position,)] = cursor.execute("SELECT panel.position(%s)", (SHOWING_SEATS,)).fetchall()
+    return int(position)
 
 
 def _hidden(connection: Connection[Any], subscription: str, position: int) -> Literal["behind", "parked"] | None:

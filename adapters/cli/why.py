@@ -12,14 +12,13 @@ from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.describe import Speech, describe, dimmed
 from adapters.cli.history import plain
 from adapters.cli.show import cell, console, print_json
-from adapters.reasons import Candidate, Case, Effect, Reached, look
+from adapters.reasons import AtHand, Case, Effect, Reached, look
 from adapters.settings import load_settings
 from adapters.stories import story
 from adapters.wiring import engine
 from domain.cart import Cart
 from domain.kernel import ROME
 from domain.order import Order, OrderCancelled, OrderState
-from domain.payment import PaymentRefundDue
 from domain.pricing import Status
 from domain.service import Service
 from domain.subscription import Subscription
@@ -89,13 +88,18 @@ def _of_service(service: Service, case: Case, reached: Reached, today: date, say
             ),
         )
     if case.hidden == "behind":
+        there, at, views = case.arrived <= reached.views, event.position, reached.views
         return Verdict(
-            False,
+            there,
             "view_behind",
             say(
-                f"non ancora: le viste sono alla posizione {reached.views}, questo è accaduto alla {event.position};"
-                " le porta avanti `seatline run projections`",
-                f"not yet: the views are at position {reached.views}, this happened at {event.position};"
+                "sì, ma non com’è ora: " if there else "non ancora: ",
+                "yes, but not as it is now: " if there else "not yet: ",
+            )
+            + say(
+                f"le viste sono alla posizione {views}, l’ultimo fatto alla {at};"
+                " `seatline run projections` le porta avanti",
+                f"the views are at position {views}, the last fact at {at};"
                 " `seatline run projections` brings them forward",
             ),
         )
@@ -160,15 +164,16 @@ def _unpaid(order: Order, say: Speech) -> Verdict:
 
 
 def _lapsed(order: Order, say: Speech) -> Verdict:
-    last, paid = order.placed.lapses_on, say.euro(order.paid)
+    last = order.placed.lapses_on
+    paid = say.euro(order.paid) if order.paid else say("nulla", "nothing")
     return Verdict(
         False,
         "lapsed",
         say(
-            f"no: l’ordine era pagabile fino al {last} ed erano arrivati {paid}; serve un nuovo ordine,"
-            " a cui un operatore può abbinare il denaro già arrivato",
-            f"no: the order was payable until {last} and {paid} had come in; it takes a new order,"
-            " to which an operator can match money that is here already",
+            f"no: l’ordine era pagabile fino al {last}, e di {say.euro(order.placed.quote.total)} era arrivato {paid};"
+            " un pagamento ora sarebbe tardivo, serve un nuovo ordine",
+            f"no: the order was payable until {last}, and of {say.euro(order.placed.quote.total)} {paid} had come in;"
+            " a payment now would be late, it takes a new order",
         ),
     )
 
@@ -258,30 +263,21 @@ def _doubt(effect: Effect, say: Speech) -> str:
     return say(", forse avvenuta", ", in doubt whether it happened") if effect.in_doubt else ""
 
 
-def _offer(payment: Candidate, order: Order, say: Speech) -> str:
-    """What an operator would send to make a payment this order's."""
-    amount, typed = say.euro(payment.amount), say.personal(payment.typed)
-    command = f'match-payment {{"reference":"{payment.reference}","order_number":"{order.name}","operator":"…"}}'
-    return say(
-        f"forse era per questo ordine: {amount} di {payment.reference} per «{typed}», valuta {payment.value_date};"
-        f" si abbina con {command}",
-        f"may be meant for this order: {amount} of {payment.reference} for “{typed}”, value date {payment.value_date};"
-        f" matched by {command}",
-    )
-
-
-def _late(case: Case, say: Speech) -> list[str]:
-    late = [recorded.event for recorded in case.chain if isinstance(recorded.event, PaymentRefundDue)]
-    return [
-        say(
-            f"{say.euro(event.amount)} di {event.reference} arrivati tardi: rimborsa `refund-payment`,"
-            " o `match-payment` li abbina a un altro ordine",
-            f"{say.euro(event.amount)} of {event.reference} came late: `refund-payment` gives it back,"
-            " or `match-payment` matches it to another order",
+def _advice(payment: AtHand, order: Order | None, say: Speech) -> str:
+    """What an operator may do with money that is in no order."""
+    amount, typed, reference = say.euro(payment.amount), say.personal(payment.typed), payment.reference
+    if order is None or not order.awaits_payment:
+        return say(
+            f"{amount} di {reference} non sono in nessun ordine: li rende `refund-payment`,"
+            " li dà a un ordine aperto `match-payment`",
+            f"{amount} of {reference} is in no order: `refund-payment` gives it back,"
+            " `match-payment` gives it to an open order",
         )
-        for event in late
-        if event.reason == "late"
-    ]
+    command = f'match-payment {{"reference":"{reference}","order_number":"{order.name}","operator":"…"}}'
+    return say(
+        f"forse per questo ordine: {amount} di {reference}, per «{typed}», valuta {payment.value_date}: {command}",
+        f"may be for this order: {amount} of {reference}, for “{typed}”, value date {payment.value_date}: {command}",
+    )
 
 
 # How it is shown
@@ -293,13 +289,12 @@ def render(cases: list[tuple[Case, Verdict]], say: Speech) -> RenderableType:
         tree = Tree(_title(case, found, say), guide_style="dim")
         for recorded in case.chain:
             told = dimmed(describe(recorded.event, say.language))
-            who = say.personal(recorded.envelope.actor)
-            by = dimmed(f" · {who}", "dim")
+            by = dimmed(f" · {say.personal(recorded.envelope.actor)}", "dim")
             tree.add(Text.assemble((cell(recorded.envelope.business_time), "cyan"), "  ", told, by))
         for effect in case.effects:
             tree.add(_effect(effect, say))
         for note in _notes(case, say):
-            tree.add(Text(note, style="yellow"))
+            tree.add(dimmed(note, "yellow"))
         parts += [tree, Text()]
     return Group(*parts[:-1])
 
@@ -323,8 +318,7 @@ def _effect(effect: Effect, say: Speech) -> Text:
 
 
 def _notes(case: Case, say: Speech) -> list[str]:
-    order = case.order
-    return [*_late(case, say), *(_offer(payment, order, say) for payment in case.candidates if order)]
+    return [_advice(payment, case.order, say) for payment in case.money]
 
 
 def _plain(case: Case, found: Verdict, say: Speech) -> dict[str, Any]:
@@ -337,5 +331,5 @@ def _plain(case: Case, found: Verdict, say: Speech) -> dict[str, Any]:
         "notes": _notes(case, say),
         "chain": [plain(event) | {"sentence": describe(event.event, say.language)} for event in case.chain],
         "effects": [effect._asdict() for effect in case.effects],
-        "candidates": [payment._asdict() for payment in case.candidates],
+        "money_at_hand": [payment._asdict() for payment in case.money],
     }
