@@ -119,14 +119,22 @@ TOLD: dict[str, tuple[str, Change, str]] = {
         lambda stored: stored.update(business_time="2020-01-01T00:00:00+00:00"),
         "business time runs back: expected ≥ ",
     ),
-    "the actor": ("cart.cart-opened.v1", lambda stored: stored.update(actor=""), "actor, command or price list is empty"),
+    "the actor": (
+        "cart.cart-opened.v1",
+        lambda stored: stored.update(actor=""),
+        "actor, command or price list is empty",
+    ),
     "the amount": (
         "payment.payment-refunded.v1",
         lambda stored: stored["data"].update(refundable="9999.00"),
         "money refundable: expected 0.00 or more, found ",
     ),
-    "all": ("payment.payment-matched.v1", lambda stored: stored.pop("data"), "can't be read as payment.payment-matched.v1"),
-}  # fmt: skip
+    "all": (
+        "payment.payment-matched.v1",
+        lambda stored: stored.pop("data"),
+        "can't be read as payment.payment-matched.v1",
+    ),
+}
 
 
 def test_events_that_somebody_rewrote_are_told_by_name(history: Office, here: Here) -> None:
