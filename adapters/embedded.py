@@ -45,6 +45,10 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "cluster_name": NAME,
+    # What was erased is not to stay in a file that waits to be written over …
+    "wal_recycle": "off",
+    # … nor in the log, which would quote rows that a table doesn't take.
+    "log_error_verbosity": "terse",
 }
 
 

@@ -189,8 +189,11 @@ def _add_audits(audit: argparse.ArgumentParser) -> None:
     check.add_argument("file", metavar="FILE", help="what prove has printed; - is standard input")
     replay = action("replay", "make everything anew from the log; tells what isn't as it makes it")
     replay.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
-    replay = action("replay", "make everything anew from the log; tells what isn't as it makes it")
-    replay.add_argument("--processes", type=int, metavar="N", help="default: as many as there are processors")
+    erase = action("erase", "forget the people behind a subscription, for good")
+    erase.add_argument("subscription", metavar="SUB")
+    erase.add_argument("--reason", required=True, metavar="TEXT", help="kept: name no customer there")
+    erase.add_argument("--operator", metavar="NAME", help="who decides (default: the system's user)")
+    erase.add_argument("--yes", action="store_true", help="don't ask for the id again")
     for over_seals in (seal, verify, prove):
         over_seals.add_argument("--seals", metavar="DIR", help="where seals are kept (default: SEATLINE_AUDIT_DIR)")
     for by_public_key in (verify, prove, check):

@@ -1,5 +1,6 @@
 """The ledger of effects: planned with the reader's position, done once, and never forgotten."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,8 @@ TURN = 1.0
 """Seconds of effects in one step, so that a stop is heard soon."""
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
+ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]+")
+"""What mail servers like to quote; whose letter it is, the effect says without."""
 MOST_INTERRUPTIONS = 5
 """After which what ends its process each time is left to a person."""
 
@@ -160,7 +163,7 @@ class EffectWorker:
         connection.execute(
             "UPDATE seatline.effects SET state = %s, error = %s, in_doubt = in_doubt OR %s, changed_at = now(),"
             " due_at = coalesce(%s, due_at) WHERE id = %s",
-            (state, error, in_doubt, due_at, effect.id),
+            (state, ADDRESS.sub("…@…", error), in_doubt, due_at, effect.id),
         )
 
     def _postpone(

@@ -1,6 +1,6 @@
 """What of an event is personal: taken out of it before it is stored, and put back where the key still exists."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, Union
 
 import msgspec
@@ -45,6 +45,21 @@ def _struct(event: type[Event]) -> StructType:
 
 
 PERSONAL: dict[type[Event], Places] = {event: places for event in EVENTS if (places := _places(_struct(event)))}
+
+
+def personal_values(event: Event) -> list[str]:
+    """What an event says about somebody, or the pseudonyms of it."""
+    return list(_values(event, PERSONAL.get(type(event), {})))
+
+
+def _values(value: msgspec.Struct, places: Places) -> Iterator[str]:
+    for name, inner in places.items():
+        part = getattr(value, name)
+        if part is not None:
+            if not callable(inner):
+                yield from _values(part, inner)
+            elif inner(part):
+                yield part
 
 
 def hide(value: ValueT, places: Places, cipher: Cipher, said: Said, at: str = "") -> ValueT:

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from adapters.cloudevents import parse
+from adapters.forgetting import erasure
 from adapters.kafka.envelopes import headers
 from adapters.postgres.log import StoredEvent
 from adapters.postgres.mapper import encode, encode_envelope, encode_value
@@ -82,6 +83,10 @@ class Story:
         late = self._order_renewal(base)
         self._close("2029-06-05")  # what it was for has ended before it is paid
         self._pay(late, "30.50", "CRO-6")
+
+        self._on("2029-06-20")
+        asked = {"reason": "asked for on 18 June", **OPERATOR}
+        self._decide(erasure(SUB, ["CRO-3"], **asked, time=datetime.combine(self._day, time(9), ROME)))
 
     # What people do
 

@@ -13,6 +13,7 @@ ACTIONS = {
     "prove": "adapters.cli.audit.seals",
     "verify-proof": "adapters.cli.audit.seals",
     "replay": "adapters.cli.audit.replay",
+    "erase": "adapters.cli.audit.erase",
 }
 
 
