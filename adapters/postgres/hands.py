@@ -10,6 +10,7 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import Any
 
+from adapters.clerk import spare_the_collector
 from adapters.postgres.database import Datastore
 from adapters.postgres.log import EventLog
 
@@ -49,6 +50,7 @@ def _open(url: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A pool whose process was killed waits for work for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    spare_the_collector()
     _log = EventLog(Datastore(url))
 
 

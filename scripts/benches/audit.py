@@ -1,4 +1,4 @@
-"""What sealing costs those who append, and how many events a process compares with their seals."""
+"""What sealing costs those who append, and how many events a process compares with their seals, or replays."""
 
 import multiprocessing
 import statistics
@@ -11,10 +11,14 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adapters.postgres.database import connected
+from adapters.clerk import spare_the_collector
+from adapters.postgres.database import Datastore, connected
+from adapters.postgres.log import EventLog
+from adapters.postgres.replaying import Difference, replay_streams
 from adapters.postgres.sealing import seal, verify
 from adapters.seals import Seals
 from scripts.benches.figures import Figure, Measured, Report, interleaved
+from scripts.benches.rebuild import megabytes
 from scripts.benches.stage import Stage, engine_at, ingest, lines_of
 
 SIZE = 140_000
@@ -37,6 +41,7 @@ def run(stage: Stage, size: int, rounds: int) -> Report:
     with stage.database() as url:
         events = stage.apart(_fill, url, workload)
         verified = [stage.apart(_verify, url) for _ in range(rounds)]
+        replayed = [stage.apart(_replay, url) for _ in range(rounds)]
     # Two samples of one round stand beside each other, so a slow minute is in both.
     costs = [100 * (sealed / alone - 1) for alone, sealed in zip(samples["alone"], samples["sealed"], strict=True)]
     measured = [
@@ -46,13 +51,16 @@ def run(stage: Stage, size: int, rounds: int) -> Report:
         ),
         Measured("seal, one process", [events / sealing for sealing, _ in verified], "events/s"),
         Measured("verify, one process", [events / verifying for _, verifying in verified], "events/s"),
+        Measured("replay, one process", [events / seconds for seconds, _ in replayed], "events/s"),
+        Measured("memory of replay, at most", [megabytes for _, megabytes in replayed], "MB"),
     ]
     return Report(
         {"commands": size, "events": events},
         measured,
         [
             Figure("sealing costs append", max(0.0, statistics.median(costs)), most=5, unit="%"),
-            Figure("verify", measured[-1].median, least=300_000, unit="events/s"),
+            Figure("verify", measured[3].median, least=300_000, unit="events/s"),
+            Figure("replay", measured[4].median, least=100_000, unit="events/s"),
         ],
     )
 
@@ -106,6 +114,21 @@ def _verify(url: str) -> tuple[float, float]:
         sealed = time.perf_counter()
         assert verify(connection, seals, key.public_key(), _quietly).found is None
         return sealed - began, time.perf_counter() - sealed
+
+
+def _replay(url: str) -> tuple[float, float]:
+    """Seconds to replay all streams and count all quotes again; and megabytes of this process at its largest."""
+    spare_the_collector()
+    log = EventLog(Datastore(url))
+    began = time.perf_counter()
+    replay_streams(log, 1, _quietly, _refuse)
+    seconds = time.perf_counter() - began
+    log.datastore.close()
+    return seconds, megabytes()
+
+
+def _refuse(difference: Difference) -> None:
+    raise AssertionError(str(difference))
 
 
 def _quietly(done: int, goal: int) -> None:

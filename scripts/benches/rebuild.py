@@ -61,10 +61,10 @@ def _rebuild(url: str, processes: int) -> tuple[float, float]:
     with engine_at(url) as engine:
         began = time.perf_counter()
         rebuild(engine.log, VIEWS[VIEW], lambda done, goal: None, processes=processes)
-        return time.perf_counter() - began, _megabytes()
+        return time.perf_counter() - began, megabytes()
 
 
-def _megabytes() -> float:
+def megabytes() -> float:
     """This process at its largest; `getrusage` would count what its parent was before."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024

@@ -8,6 +8,7 @@ from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.audit.given import log_url
 from adapters.cli.show import print_json
 from adapters.cli.ticking import ticking
+from adapters.clerk import spare_the_collector
 from adapters.postgres.database import Datastore
 from adapters.postgres.log import EventLog
 from adapters.postgres.replaying import Difference, Replayed, replay_streams, replay_view
@@ -27,6 +28,7 @@ def replay(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(difference, flush=True)
 
+    spare_the_collector()
     with log_url() as url:
         log, began = EventLog(Datastore(url)), time.monotonic()
         try:
