@@ -18,6 +18,7 @@ from adapters.postgres.tables import Table
 from adapters.postgres.views import advance, live_tables
 from domain.kernel import ROME, Recorded
 from projections.catalogue import VIEWS
+from projections.corrected import happened_by
 from projections.folding import by_home, fold
 from projections.view import AnyView
 
@@ -106,7 +107,7 @@ def panel_then(log: EventLog, subscription: str, as_of: datetime | None, known_a
         # In the order in which they became known: writers' clocks differ, and nothing is known before its past.
         events = takewhile(lambda event: event.envelope.recorded_time <= known_at, events)
     if as_of is not None:
-        events = (event for event in events if event.envelope.business_time <= as_of)
+        events = happened_by(as_of, list(events))
     past = list(events)
     found = {view: _folded(VIEWS[view], past) for view in SHOWN}
     found["users"].sort(key=lambda user: str(user["username"]))

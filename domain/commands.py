@@ -180,6 +180,24 @@ class RefundPayment(CommandData):
         return (f"payment/{self.reference}",)
 
 
+class CorrectPayment(CommandData):
+    reference: Id
+    value_date: CivilDate | None = None
+    registered_on: CivilDate | None = None
+    """The business date on which the money truly was on the seller's books."""
+    reason: Line
+    operator: Line
+
+    @model_validator(mode="after")
+    def _a_date_at_least(self) -> Self:
+        if self.value_date is None and self.registered_on is None:
+            raise ValueError("value_date or registered_on is needed")
+        return self
+
+    def streams(self) -> tuple[str, ...]:
+        return (f"payment/{self.reference}",)
+
+
 class CancelOrder(CommandData):
     order_number: Name
     reason: Line
@@ -239,6 +257,7 @@ _BY_NAME: dict[str, type[CommandData]] = {
     "unmatch-payment": UnmatchPayment,
     "split-payment": SplitPayment,
     "refund-payment": RefundPayment,
+    "correct-payment": CorrectPayment,
     "cancel-order": CancelOrder,
     "close-day": CloseDay,
 }

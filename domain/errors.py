@@ -175,6 +175,24 @@ class PaymentNotAllocated(Refusal):
     en = "Payment {reference} is not allocated to order {order}."
 
 
+class RegisteredInFuture(Refusal):
+    code = "registered_in_future"
+    it = "Il pagamento {reference} non può risultare registrato il {date}: quel giorno deve ancora venire."
+    en = "Payment {reference} can't have been registered on {date}: that day is still to come."
+
+
+class RegisteredBeforeOrder(Refusal):
+    code = "registered_before_order"
+    it = "Il pagamento {reference} non può risultare registrato il {date}: l’ordine {order} è del {placed_on}."
+    en = "Payment {reference} can't have been registered on {date}: order {order} was placed on {placed_on}."
+
+
+class OrderNotFulfilled(Refusal):
+    code = "order_not_fulfilled"
+    it = "L’ordine {order} è pagato ma non ancora evaso: la data si può correggere dopo."
+    en = "Order {order} is paid and not yet fulfilled: the date can be corrected afterwards."
+
+
 class CurrencyNotAccepted(Refusal):
     code = "currency_not_accepted"
     it = "Si accettano solo pagamenti in EUR, non in {currency}."

@@ -49,6 +49,8 @@ class OrderPartlyPaid(Event, topic="order.order-partly-paid.v1"):
     reference: str
     amount: Price
     paid: Price
+    received_on: date | None = None
+    """None in events from before it could be corrected."""
 
 
 class OrderPaid(Event, topic="order.order-paid.v1"):
@@ -68,6 +70,17 @@ class OrderPaymentWithdrawn(Event, topic="order.order-payment-withdrawn.v1"):
     reference: str
     amount: Price
     paid: Price
+
+
+class OrderPaymentCorrected(Event, topic="order.order-payment-corrected.v1"):
+    """A payment's money had come on another day than was thought; what the order has been given stays given."""
+
+    order_number: OrderNumber
+    reference: str
+    was: date | None
+    received_on: date
+    paid_on: date | None
+    """When nothing was missing any more, as far as is known now; None while something is."""
 
 
 class OrderFulfilled(Event, topic="order.order-fulfilled.v1"):
@@ -100,6 +113,7 @@ OrderEvent = (
     | OrderPartlyPaid
     | OrderPaid
     | OrderPaymentWithdrawn
+    | OrderPaymentCorrected
     | OrderFulfilled
     | OrderCancelled
     | OrderVoided
@@ -116,6 +130,8 @@ class Order(Aggregate[OrderEvent]):
         self.state = OrderState.AWAITING_PAYMENT
         self.payments: dict[str, Decimal] = {}
         """What each payment reference has brought."""
+        self.received_on: dict[str, date] = {}
+        """When each has last brought something."""
         self.paid_on: date | None = None
         self.fulfilled: OrderFulfilled | None = None
 
@@ -132,7 +148,9 @@ class Order(Aggregate[OrderEvent]):
         """Add a payment's money; the order is paid when nothing is missing (O6)."""
         paid = self.paid + amount
         if paid < self.placed.quote.total:
-            self.record(OrderPartlyPaid(order_number=self.name, reference=reference, amount=amount, paid=paid))
+            self.record(
+                OrderPartlyPaid(order_number=self.name, reference=reference, amount=amount, paid=paid, received_on=on)
+            )
         else:
             self.record(
                 OrderPaid(
@@ -150,6 +168,17 @@ class Order(Aggregate[OrderEvent]):
         """Give a payment's money back to the operator's hands, before the order is paid."""
         paid = self.paid - amount
         self.record(OrderPaymentWithdrawn(order_number=self.name, reference=reference, amount=amount, paid=paid))
+
+    def correct_payment(self, reference: str, on: date) -> None:
+        self.record(
+            OrderPaymentCorrected(
+                order_number=self.name,
+                reference=reference,
+                was=self.received_on.get(reference),
+                received_on=on,
+                paid_on=self.paid_on_if(reference, on) if self.is_paid else None,
+            )
+        )
 
     def fulfil(self, expires_on: date) -> None:
         if self.state is OrderState.PAID:
@@ -179,6 +208,15 @@ class Order(Aggregate[OrderEvent]):
     @property
     def is_paid(self) -> bool:
         return self.state in (OrderState.PAID, OrderState.FULFILLED)
+
+    def paid_on_if(self, reference: str, on: date) -> date:
+        """The day on which nothing was missing any more, if this payment's money came on that day."""
+        return max((self.received_on | {reference: on}).values())
+
+    @property
+    def placed_on(self) -> date | None:
+        """The day from which seats were quoted; nothing that a renewal brings depends on it."""
+        return self.placed.quote.lines[0].start if self.placed.seats else None
 
     @property
     def awaits_payment(self) -> bool:
@@ -223,11 +261,17 @@ class Order(Aggregate[OrderEvent]):
                 self.placed = event
             case OrderPartlyPaid():
                 self._receive(event.reference, event.amount)
+                if event.received_on:
+                    self.received_on[event.reference] = event.received_on
             case OrderPaid():
                 self._receive(event.reference, event.amount)
+                self.received_on[event.reference] = event.paid_on
                 self.state, self.paid_on = OrderState.PAID, event.paid_on
             case OrderPaymentWithdrawn():
                 self._receive(event.reference, -event.amount)
+            case OrderPaymentCorrected():
+                self.received_on[event.reference] = event.received_on
+                self.paid_on = event.paid_on
             case OrderFulfilled():
                 self.state, self.fulfilled = OrderState.FULFILLED, event
             case OrderCancelled() | OrderVoided():
@@ -243,3 +287,4 @@ class Order(Aggregate[OrderEvent]):
             self.payments[reference] = left
         else:
             self.payments.pop(reference, None)
+            self.received_on.pop(reference, None)

@@ -34,6 +34,8 @@ class PaymentRegistered(Event, topic="payment.payment-registered.v1"):
     currency: Literal["EUR"]
     method: str
     value_date: date
+    registered_on: date | None = None
+    """The business date; None in events from before it could be corrected."""
 
 
 class PaymentMatched(Event, topic="payment.payment-matched.v1"):
@@ -88,6 +90,21 @@ class PaymentRefunded(Event, topic="payment.payment-refunded.v1"):
     operator: Personal
 
 
+class DateCorrected(Value):
+    was: date | None
+    becomes: date
+
+
+class PaymentCorrected(Event, topic="payment.payment-corrected.v1"):
+    """An operator says that a date was registered wrongly; amounts are never corrected."""
+
+    reference: str
+    value_date: DateCorrected | None
+    registered_on: DateCorrected | None
+    reason: Personal
+    operator: Personal
+
+
 class PaymentTextErased(Event, topic="payment.payment-text-erased.v1"):
     """With this event the key was destroyed under which the payer's text was stored."""
 
@@ -102,6 +119,7 @@ PaymentEvent = (
     | PaymentUnmatched
     | PaymentRefundDue
     | PaymentRefunded
+    | PaymentCorrected
     | PaymentTextErased
 )
 
@@ -112,12 +130,16 @@ class Payment(Aggregate[PaymentEvent]):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.registered: PaymentRegistered
+        self.value_date: date
+        self.registered_on: date | None
         self.subscription_id: str | None = None
         """The subscription that the last event concerns."""
         self.subscriptions: dict[str, str] = {}
         """Whose the orders are that have ever had a share; by order number."""
         self.allocated: dict[str, Decimal] = {}
         """By order number."""
+        self.matched: set[str] = set()
+        """The orders to which an operator has given a share."""
         self.refundable = NOTHING
         self.unallocated = NOTHING
         self.refunded = NOTHING
@@ -189,6 +211,17 @@ class Payment(Aggregate[PaymentEvent]):
             )
         )
 
+    def correct(self, value_date: date, registered_on: date | None, reason: str, operator: str) -> None:
+        self.record(
+            PaymentCorrected(
+                reference=self.name,
+                value_date=_corrected(self.value_date, value_date),
+                registered_on=_corrected(self.registered_on, registered_on),
+                reason=reason,
+                operator=operator,
+            )
+        )
+
     def erase_text(self) -> None:
         """Forget what the payer wrote instead of an order number."""
         self.record(PaymentTextErased(reference=self.name))
@@ -206,6 +239,12 @@ class Payment(Aggregate[PaymentEvent]):
         """What an operator may still allocate or refund."""
         return self.unallocated + self.refundable
 
+    @property
+    def order_it_came_for(self) -> str | None:
+        """The order that has had its share since the payment was registered, without an operator's help."""
+        number = self.registered.order_number
+        return number if number in self.allocated and number not in self.matched else None
+
     def is_same(self, amount: Decimal, order_number: str, method: str) -> bool:
         registered = self.registered
         return (registered.amount, registered.order_number, registered.method) == (amount, order_number, method)
@@ -216,11 +255,13 @@ class Payment(Aggregate[PaymentEvent]):
         match event:
             case PaymentRegistered():
                 self.registered, self.unallocated = event, event.amount
+                self.value_date, self.registered_on = event.value_date, event.registered_on
                 self.subscription_id = event.subscription_id
             case PaymentMatched():
                 self.subscription_id = event.subscription_id
+                self.matched.add(event.order_number)
             case PaymentSplit():
-                pass
+                self.matched.update(part.order_number for part in event.parts)
             case PaymentAllocated():
                 self.subscription_id = self.subscriptions[event.order_number] = event.subscription_id
                 self.unallocated -= event.unallocated
@@ -242,7 +283,16 @@ class Payment(Aggregate[PaymentEvent]):
                 self.refundable -= event.refundable
                 self.unallocated -= event.unallocated
                 self.refunded += event.refundable + event.unallocated
+            case PaymentCorrected():
+                if event.value_date:
+                    self.value_date = event.value_date.becomes
+                if event.registered_on:
+                    self.registered_on = event.registered_on.becomes
             case PaymentTextErased():
                 self.registered = replace(self.registered, order_number=ERASED)
             case _:
                 assert_never(event)
+
+
+def _corrected(was: date | None, becomes: date | None) -> DateCorrected | None:
+    return DateCorrected(was=was, becomes=becomes) if becomes and becomes != was else None

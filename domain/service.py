@@ -23,6 +23,8 @@ class Service:
     """The expiry stands for a 29 February (S3)."""
     status: Status
     included_users: int = 0
+    order_number: str | None = None
+    """The order that added it, if one did."""
     reductions: list[tuple[date, int]] = field(default_factory=list)
     """(last day of the larger quantity, quantity from then on), in order of time."""
     declined: bool = False
@@ -74,6 +76,16 @@ class Service:
             days.append(self.reductions[0][0])
         return min(days, default=None)
 
+    def ends_before(self, expires_on: date, *, leap_day: bool) -> bool:
+        """Whether that expiry is later; one that stands for a 29 February is later than a mere 28th (S3)."""
+        return (self.expires_on, self.leap_day) < (expires_on, leap_day)
+
     def move(self, expires_on: date, *, leap_day: bool, status: Status) -> None:
         self.expires_on, self.leap_day, self.status = expires_on, leap_day, status
         self.declined, self.reminded = False, NEVER_REMINDED
+
+    def correct(self, expires_on: date, *, leap_day: bool, status: Status) -> None:
+        """As `move`, but what was declined stays declined: nobody has paid for more."""
+        declined = self.declined
+        self.move(expires_on, leap_day=leap_day, status=status)
+        self.declined = declined

@@ -47,7 +47,7 @@ class Shop:
     def __init__(self, prices: PriceList, aggregates: Aggregates) -> None:
         self.prices = prices
         self.find = aggregates
-        till = Till(aggregates)
+        self.till = till = Till(aggregates)
         self._decisions: dict[type, Callable[[Any, Moment], Value | None]] = {
             c.StartSubscription: self.start_subscription,
             c.ConfigureUser: self.configure_user,
@@ -62,6 +62,7 @@ class Shop:
             c.UnmatchPayment: till.unmatch_payment,
             c.SplitPayment: till.split_payment,
             c.RefundPayment: till.refund_payment,
+            c.CorrectPayment: self.correct_payment,
             c.CancelOrder: self.cancel_order,
             c.CloseDay: self.close_day,
             c.FulfilOrder: self.fulfil_order,
@@ -253,6 +254,47 @@ class Shop:
         else:
             expires_on = subscription.renew(order.name, placed.renewals, on=on)
         order.fulfil(expires_on)
+
+    def correct_payment(self, data: c.CorrectPayment, at: Moment) -> None:
+        """Correct the dates of a payment, and what its order got by them; nothing that was given is taken back."""
+        payment = self.till.known_payment(data.reference)
+        on = at.after(payment)
+        value_date = data.value_date or payment.value_date
+        registered_on = data.registered_on or payment.registered_on
+        if registered_on is None or registered_on == payment.registered_on:
+            if value_date != payment.value_date:
+                payment.correct(value_date, registered_on, data.reason, data.operator)
+            return
+        order = self.find.order(payment.order_it_came_for) if payment.order_it_came_for else None
+        subscription = self.find.subscription(order.subject) if order else None
+        if order and subscription:
+            on = at.after(order, subscription)
+        if registered_on > on:
+            raise errors.RegisteredInFuture(reference=payment.name, date=registered_on.isoformat())
+        if not (order and subscription):
+            payment.correct(value_date, registered_on, data.reason, data.operator)
+            return
+
+        if order.placed_on and registered_on < order.placed_on:
+            raise errors.RegisteredBeforeOrder(
+                reference=payment.name, date=f"{registered_on}", order=order.name, placed_on=f"{order.placed_on}"
+            )
+        was, paid_on = order.paid_on, order.paid_on_if(payment.name, registered_on)
+        moves = was is not None and was != paid_on
+        # Whoever activates it outside has perhaps been told the date already.
+        if moves and order.state is OrderState.PAID:
+            raise errors.OrderNotFulfilled(order=order.name)
+        lapsed, extends = {}, order.placed.extends
+        if moves and order.placed.seats:
+            lapsed = self._lapsed(subscription, at)
+            late = subscription.ending_too_early(order.name, paid_on, extends, at.on)
+            subscription.refuse_held([service.service_id for service in late], lapsed=lapsed)
+
+        self._expire(lapsed)
+        payment.correct(value_date, registered_on, data.reason, data.operator)
+        order.correct_payment(payment.name, registered_on)
+        if was and moves and order.placed.seats:
+            subscription.correct_seats(order.name, was=was, active_from=paid_on, extend=extends, on=at.on)
 
     def _close(self, order: Order, reason: RefundReason) -> None:
         """An order that ends unfulfilled frees its services and owes back what it has received (O8)."""

@@ -12,10 +12,12 @@ from domain.service import Service
 from domain.subscription_events import (
     AccountHolder,
     ExpiryAligned,
+    ExpiryCorrected,
     ExpiryReminderDue,
     PersonalDataErased,
     RenewalDeclined,
     SeatsAdded,
+    SeatsCorrected,
     ServiceEnded,
     ServiceExpired,
     ServiceExpiring,
@@ -111,6 +113,27 @@ class Subscription(Aggregate[SubscriptionEvent]):
                 )
         return expires_on
 
+    def correct_seats(self, order: str, *, was: date, active_from: date, extend: Collection[str], on: date) -> None:
+        """Have an order's seats begin on another day; what now ends too early ends later, nothing ends sooner (S6)."""
+        late = self.ending_too_early(order, active_from, extend, on)
+        self.record(
+            SeatsCorrected(
+                order_number=order, service_id=self._seats_of(order).service_id, was=was, active_from=active_from
+            )
+        )
+        expires_on = add_years(active_from, 1)
+        for service in late:
+            self.record(
+                ExpiryCorrected(
+                    order_number=order,
+                    service_id=service.service_id,
+                    was=service.expires_on,
+                    expires_on=expires_on,
+                    leap_day=remembers_leap_day(active_from),
+                    status=self.lifecycle.status(expires_on, on),
+                )
+            )
+
     def renew(self, order: str, renewals: Sequence[Renewal], *, on: date) -> date:
         """Move each renewed service to the expiry that was sold, once; the payment date doesn't move it (C6, S9)."""
         latest = max(renewal.expires_on for renewal in renewals if renewal.quantity)
@@ -191,6 +214,20 @@ class Subscription(Aggregate[SubscriptionEvent]):
             for order, keeps in self.held.items():
                 if service_id in keeps and order not in lapsed:
                     raise errors.ServiceInOpenOrder(service=service_id, order=order)
+
+    def ending_too_early(self, order: str, active_from: date, extend: Collection[str], on: date) -> Sequence[Service]:
+        """The seats of an order and what it extended, as far as they end too early and have not ended for good."""
+        expires_on, leap_day = add_years(active_from, 1), remembers_leap_day(active_from)
+        services = [*(self.services[service_id] for service_id in extend), self._seats_of(order)]
+        return [
+            service
+            for service in services
+            if service.ends_before(expires_on, leap_day=leap_day)
+            and self.lifecycle.status(service.expires_on, on) is not Status.ENDED
+        ]
+
+    def _seats_of(self, order: str) -> Service:
+        return next(service for service in self.services.values() if service.order_number == order)
 
     def active_holdings(self, on: date) -> tuple[Holding, ...]:
         """The services that an extension moves: those that may be used on this date."""
@@ -283,7 +320,12 @@ class Subscription(Aggregate[SubscriptionEvent]):
                     expires_on=event.expires_on,
                     leap_day=event.leap_day,
                     status=Status.ACTIVE,
+                    order_number=event.order_number,
                 )
+            case SeatsCorrected():
+                pass
+            case ExpiryCorrected():
+                self.services[event.service_id].correct(event.expires_on, leap_day=event.leap_day, status=event.status)
             case ExpiryAligned():
                 self.services[event.service_id].move(event.expires_on, leap_day=event.leap_day, status=event.status)
             case ServiceRenewed():

@@ -90,6 +90,26 @@ class ExpiryAligned(Event, topic="subscription.expiry-aligned.v1", kw_only=True)
     status: Status
 
 
+class SeatsCorrected(Event, topic="subscription.seats-corrected.v1"):
+    """The payment for these seats had come on another day than was thought."""
+
+    order_number: OrderNumber
+    service_id: ServiceId
+    was: date
+    active_from: date
+
+
+class ExpiryCorrected(Event, topic="subscription.expiry-corrected.v1", kw_only=True):
+    """An order's payment had come later than was thought, so what it bought lasts longer."""
+
+    order_number: OrderNumber
+    service_id: ServiceId
+    was: date
+    expires_on: date
+    leap_day: bool = False
+    status: Status
+
+
 class ServiceRenewed(Event, topic="subscription.service-renewed.v1", kw_only=True):
     order_number: OrderNumber
     service_id: ServiceId
@@ -145,6 +165,8 @@ SubscriptionEvent = (
     | ServicesReleased
     | SeatsAdded
     | ExpiryAligned
+    | SeatsCorrected
+    | ExpiryCorrected
     | ServiceRenewed
     | RenewalDeclined
     | ServiceReduced

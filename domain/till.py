@@ -35,20 +35,21 @@ class Till:
                 currency="EUR",
                 method=data.method,
                 value_date=data.value_date,
+                registered_on=on,
             )
         )
         if order.exists:
             self._allocate(payment, order, data.amount, on)
 
     def match_payment(self, data: c.MatchPayment, at: Moment) -> None:
-        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
+        payment, order = self.known_payment(data.reference), self.find.order(data.order_number)
         on = at.after(payment, order)
         order.refuse_unless_payable(on)
         payment.match(order.name, order.subject, data.operator)
         self._allocate(payment, order, payment.at_hand, on)
 
     def split_payment(self, data: c.SplitPayment, at: Moment) -> None:
-        payment = self._known_payment(data.reference)
+        payment = self.known_payment(data.reference)
         orders = [(self.find.order(part.order_number), part.amount) for part in data.parts]
         on = at.after(payment, *(order for order, _ in orders))
         for order, _ in orders:
@@ -58,13 +59,13 @@ class Till:
             self._allocate(payment, order, amount, on)
 
     def unmatch_payment(self, data: c.UnmatchPayment, at: Moment) -> None:
-        payment, order = self._known_payment(data.reference), self.find.order(data.order_number)
+        payment, order = self.known_payment(data.reference), self.find.order(data.order_number)
         order.refuse_unless_payable(at.after(payment, order))
         payment.unmatch(order.name, data.operator)
         order.withdraw(payment.name, order.payments[payment.name])
 
     def refund_payment(self, data: c.RefundPayment, at: Moment) -> None:
-        payment = self._known_payment(data.reference)
+        payment = self.known_payment(data.reference)
         at.after(payment)
         payment.refund(data.amount, data.operator)
 
@@ -76,7 +77,7 @@ class Till:
             order.receive(payment.name, share, on=on)
         payment.owe_back(order.name, amount - share, "surplus" if order.is_paid else "late")
 
-    def _known_payment(self, reference: str) -> Payment:
+    def known_payment(self, reference: str) -> Payment:
         payment = self.find.payment(reference)
         if not payment.exists:
             raise errors.PaymentUnknown(reference=reference)

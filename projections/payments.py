@@ -8,6 +8,7 @@ from typing import cast, get_args
 from domain.kernel import ERASED, Recorded, is_no_number
 from domain.payment import (
     PaymentAllocated,
+    PaymentCorrected,
     PaymentEvent,
     PaymentMatched,
     PaymentRefundDue,
@@ -38,7 +39,7 @@ class PaymentRow(Row):
 
 class Payments(View[PaymentRow]):
     name = "payments"
-    version = 1
+    version = 2
     key = ("reference",)
     home = "payment"
     personal = ("order_number",)
@@ -98,6 +99,9 @@ def _move(row: PaymentRow, event: PaymentEvent) -> None:
             row.refundable -= event.refundable
             row.unallocated -= event.unallocated
             row.refunded += event.refundable + event.unallocated
+        case PaymentCorrected():
+            if event.value_date:
+                row.value_date = event.value_date.becomes
         case PaymentTextErased():
             if is_no_number(row.order_number):
                 row.order_number = ERASED

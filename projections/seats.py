@@ -11,6 +11,7 @@ from domain.order import OrderCancelled, OrderExpired, OrderPaid, OrderPlaced
 from domain.pricing import Kind, Status
 from domain.subscription_events import (
     ExpiryAligned,
+    ExpiryCorrected,
     PersonalDataErased,
     SeatsAdded,
     ServiceEnded,
@@ -28,6 +29,7 @@ Changing = (
     SubscriptionStarted
     | SeatsAdded
     | ExpiryAligned
+    | ExpiryCorrected
     | ServiceRenewed
     | ServiceReduced
     | ServiceExpiring
@@ -75,7 +77,7 @@ class SeatsRow(Row):
 
 class Seats(View[SeatsRow]):
     name = "seats"
-    version = 2
+    version = 3
     key = ("subscription_id",)
     hidden = ("memory",)
     events = get_args(Changing)
@@ -125,7 +127,7 @@ def _remember(row: SeatsRow, event: Changing) -> None:
                 )
         case SeatsAdded():
             services[event.service_id] = Service(Kind.SEAT, event.quantity, event.expires_on, Status.ACTIVE, 0)
-        case ExpiryAligned() | ServiceRenewed():
+        case ExpiryAligned() | ExpiryCorrected() | ServiceRenewed():
             service = services[event.service_id]
             service.expires_on, service.status = event.expires_on, event.status
         case ServiceReduced():

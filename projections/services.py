@@ -8,7 +8,9 @@ from domain.kernel import Recorded
 from domain.pricing import Status
 from domain.subscription_events import (
     ExpiryAligned,
+    ExpiryCorrected,
     SeatsAdded,
+    SeatsCorrected,
     ServiceEnded,
     ServiceExpired,
     ServiceExpiring,
@@ -18,7 +20,16 @@ from domain.subscription_events import (
 )
 from projections.view import Key, Row, Rows, View
 
-Changed = ExpiryAligned | ServiceRenewed | ServiceReduced | ServiceExpiring | ServiceExpired | ServiceEnded
+Changed = (
+    ExpiryAligned
+    | SeatsCorrected
+    | ExpiryCorrected
+    | ServiceRenewed
+    | ServiceReduced
+    | ServiceExpiring
+    | ServiceExpired
+    | ServiceEnded
+)
 
 
 class ServiceRow(Row):
@@ -35,7 +46,7 @@ class ServiceRow(Row):
 
 class Services(View[ServiceRow]):
     name = "services"
-    version = 1
+    version = 2
     key = ("subscription_id", "service_id")
     events = (SubscriptionStarted, SeatsAdded, *get_args(Changed))
     row = ServiceRow
@@ -82,7 +93,9 @@ def _change(event: Changed, recorded: Recorded, rows: Rows[ServiceRow]) -> None:
     row = rows.get(recorded.subject, event.service_id)
     assert row is not None, "a service exists before it changes"
     match event:
-        case ExpiryAligned() | ServiceRenewed():
+        case SeatsCorrected():
+            row.active_from = event.active_from
+        case ExpiryAligned() | ExpiryCorrected() | ServiceRenewed():
             row.expires_on, row.status = event.expires_on, event.status
         case ServiceReduced():
             row.quantity = event.quantity

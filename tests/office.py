@@ -242,6 +242,7 @@ WITHOUT_SUBSCRIPTION = {
     "unmatch-payment",
     "split-payment",
     "refund-payment",
+    "correct-payment",
     "cancel-order",
     "close-day",
 }

@@ -81,6 +81,7 @@ USUAL: Mapping[str, dict[str, object]] = {
     "unmatch-payment": {"operator": "Olga"},
     "split-payment": {"operator": "Olga"},
     "refund-payment": {"operator": "Olga"},
+    "correct-payment": {"operator": "Olga", "reason": "mistyped at the bank desk"},
     "cancel-order": {"reason": "changed my mind"},
 }
 """What a command says if a test says nothing else."""

@@ -57,6 +57,15 @@ def an_extension_and_a_renewal(story: Story) -> None:
     story.do("choose-renewal", services=chosen(S1=1), years=1)
 
 
+def a_paid_order(story: Story) -> None:
+    story.pay(story.order_seats(), reference="P", on="2026-03-05")
+
+
+def a_fulfilled_order(story: Story) -> None:
+    a_paid_order(story)
+    story.fulfil("10000")
+
+
 def a_user_on_every_seat(story: Story) -> None:
     story.buy_seats(1)
     story.configure("user0001", "user0002")
@@ -108,6 +117,19 @@ WAYS: list[tuple[str, Callable[[Story], None], str, dict[str, object]]] = [
         "unmatch-payment",
         {"order_number": "10000", "reference": "P"},
     ),
+    (
+        "registered_in_future",
+        an_orphan,
+        "correct-payment",
+        {"reference": "P", "registered_on": "2026-03-03"},
+    ),
+    (
+        "registered_before_order",
+        a_fulfilled_order,
+        "correct-payment",
+        {"reference": "P", "registered_on": "2026-03-01"},
+    ),
+    ("order_not_fulfilled", a_paid_order, "correct-payment", {"reference": "P", "registered_on": "2026-03-03"}),
     (
         "currency_not_accepted",
         nothing,
