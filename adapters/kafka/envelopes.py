@@ -7,7 +7,7 @@ from pydantic_core import from_json, to_json
 from adapters.postgres.log import StoredEvent
 from adapters.postgres.mapper import encode_value, opened_actor, opened_json, recorded
 from domain.events import BY_TOPIC, public_type
-from domain.kernel import Recorded, event_id
+from domain.kernel import Recorded
 
 DATA = b',"data":'
 """Between the envelope and the event in a stored state; inside a JSON string its quotes would be escaped."""
@@ -29,14 +29,13 @@ FIXED = [("ce_specversion", b"1.0"), ("ce_source", b"/seatline"), ("content-type
 
 def headers(event: StoredEvent) -> tuple[bytes, list[tuple[str, bytes]]]:
     """The data of a stored event, what is personal of it in its place, and the headers that say the rest."""
-    id_ = event_id(event.stream, event.version)
-    envelope, data = _parts(event, id_)
+    envelope, data = _parts(event)
     if sealed := envelope.pop("sealed_actor", None):
         envelope["actor"] = opened_actor(envelope["actor"], sealed, envelope["command_id"], event.key)
     said = [(ATTRIBUTES[name], value.encode()) for name, value in envelope.items()]
     return data, [
         *FIXED,
-        ("ce_id", id_.encode()),
+        ("ce_id", event.id.encode()),
         ("ce_type", public_type(event.topic).encode()),
         ("ce_subject", event.subject.encode()),
         ("ce_position", str(event.position).encode()),
@@ -44,9 +43,9 @@ def headers(event: StoredEvent) -> tuple[bytes, list[tuple[str, bytes]]]:
     ]
 
 
-def _parts(event: StoredEvent, id_: str) -> tuple[dict[str, str], bytes]:
+def _parts(event: StoredEvent) -> tuple[dict[str, str], bytes]:
     if event.state.endswith(b'"}'):
-        stored = opened_json(event.topic, event.state, id_, event.key)
+        stored = opened_json(event.topic, event.state, event.id, event.key)
         del stored["sealed"]
         return stored, encode_value(stored.pop("data"))
     envelope, _, data = event.state.partition(DATA)

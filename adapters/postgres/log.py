@@ -103,6 +103,10 @@ class StoredEvent(NamedTuple):
     key: bytes | None = None
     """Under which what is personal in it is sealed; None if nothing is, or the key is gone."""
 
+    @property
+    def id(self) -> str:
+        return event_id(self.stream, self.version)
+
 
 class Share(NamedTuple):
     """How far a batch takes one partition of the commands' topic."""

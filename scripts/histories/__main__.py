@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from adapters.embedded import embedded_postgres, temporary_home
 from adapters.postgres.database import connected, prepare
+from adapters.postgres.log import WITH_ACTOR
 from adapters.postgres.views import create_views
 from tests.histories import frozen
 from tests.histories.compatible import incompatibilities, today
@@ -31,7 +32,7 @@ def main() -> int:
     if name:
         with _an_office() as office:
             told(office)
-            frozen.freeze(name, office.log.stored_page(0, 100_000))
+            frozen.freeze(name, office.log.stored_page(0, 100_000, WITH_ACTOR))
     for each in frozen.names():
         with _an_office() as office:
             stored = frozen.events(each)

@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 
 from adapters.panel import panel_then
+from adapters.postgres.keys import owner_of
 from adapters.postgres.log import StoredEvent
 from adapters.postgres.mapper import decode_state, recorded
 from domain.desk import History, replay
@@ -42,14 +43,14 @@ def names() -> list[str]:
 def events(*some: str) -> list[StoredEvent]:
     """The rows of these histories, or of all."""
     return [
-        StoredEvent(**row | {"state": row["state"].encode()})
+        StoredEvent(**row | {"state": row["state"].encode(), "key": bytes.fromhex(row.get("key", "")) or None})
         for name in some or names()
         for row in map(json.loads, (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     ]
 
 
 def freeze(name: str, stored: Iterable[StoredEvent]) -> None:
-    rows = [event._asdict() | {"state": event.state.decode()} for event in stored]
+    rows = [event._asdict() | {"state": event.state.decode(), "key": (event.key or b"").hex()} for event in stored]
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     (HERE / f"{name}.jsonl").write_text(text, encoding="utf-8")
     write(name, {"history": {"sha256": digest(name)}})
@@ -98,8 +99,10 @@ def load(office: Office, stored: Sequence[StoredEvent]) -> None:
             "INSERT INTO seatline.stored_events"
             " (originator_id, originator_version, topic, state, subject, notification_id)"
             " VALUES (%s, %s, %s, %s, %s, %s)",
-            stored,
+            [event[:-1] for event in stored],
         )
+        keys = {owner_of(event.stream, event.subject): event.key for event in stored if event.key}
+        cursor.executemany("INSERT INTO seatline.keys VALUES (%s, %s)", list(keys.items()))
 
 
 def outcome(office: Office, stored: Sequence[StoredEvent]) -> Outcome:
@@ -114,7 +117,7 @@ def aggregates(stored: Sequence[StoredEvent]) -> Json:
 
 
 def _replayed(stream: str, stored: Iterable[StoredEvent]) -> Aggregate[Any]:
-    states = [decode_state(event.topic, event.state) for event in stored]
+    states = [decode_state(event.topic, event.state, event.id, event.key) for event in stored]
     return replay(stream, History([(state.data, state.business_time) for state in states]))
 
 

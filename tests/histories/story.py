@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.clerk import Clerk
+from adapters.forgetting import erasure
 from adapters.settings import load_shopfront
 from domain.terms import ProrationRule
 from scripts.interface.story import Story
@@ -19,6 +20,7 @@ def told(office: Office) -> None:
     for rule in ("monthly", "monthly_daily", "thirty_360"):
         _another_price_list(office, rule)
     _what_else_may_be(office)
+    _who_is_forgotten(office)
 
 
 def _the_example(office: Office) -> None:
@@ -89,6 +91,28 @@ def _what_else_may_be(office: Office) -> None:
     office.do("refund-payment", reference="NOBODYS-1", amount="3.00")
     office.close_day("2032-04-15")
     office.drain(office.activation(), office.calendar())
+
+
+def _who_is_forgotten(office: Office) -> None:
+    """A customer who comes back after all about her was erased."""
+    customer: dict[str, Any] = {"subscription_id": "SUB-3"}
+    office.on("2032-05-03").start(service(BASE, "2032-12-31"), service(SEAT, "2032-12-31", 3), **customer)
+    for username in ("annabianchi", "brunoneri"):
+        office.do("configure-user", username=username, **customer)
+    office.do("delete-user", username="brunoneri", **customer)
+    office.pay("per Anna", "7.00", reference="THANKS-1")
+    mine = office.on("2032-05-04").order_seats(1, **customer)
+    office.do("match-payment", reference="THANKS-1", order_number=mine)
+    office.do("cancel-order", order_number=mine, reason="cambiata idea")
+    _erase(office, "SUB-3", "THANKS-1")
+    office.on("2032-05-05").do("configure-user", username="annabianchi", **customer)
+    office.order_seats(1, **customer)
+
+
+def _erase(office: Office, subscription: str, *payments: str) -> None:
+    command = erasure(subscription, payments, reason="asked for", operator="olga", time=office.now)
+    [answer] = office.clerk.handle([command])
+    assert answer.outcome == "accepted"
 
 
 def _renew(office: Office, *, years: int, extend: bool = True, **services: int) -> None:
