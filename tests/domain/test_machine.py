@@ -23,11 +23,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.kernel import ROME, Recorded
-from domain.order import Order, OrderPaid, OrderState
+from domain.order import Order, OrderPaid, OrderPaymentCorrected, OrderState
 from domain.payment import PaymentRegistered
 from domain.pricing import Kind
 from domain.subscription import Subscription
-from domain.subscription_events import ExpiryAligned, SeatsAdded, ServiceReduced, ServiceRenewed, UserConfigured
+from domain.subscription_events import (
+    ExpiryAligned,
+    ExpiryCorrected,
+    SeatsAdded,
+    SeatsCorrected,
+    ServiceReduced,
+    ServiceRenewed,
+    UserConfigured,
+)
 from tests.domain.given import BASE, PRICES, SEAT, SPACE, Answer, Story, chosen, midnight_after, price_list, service
 
 SUBS = ["SUB-1", "SUB-2", "SUB-3"]
@@ -259,6 +267,21 @@ class Customers(RuleBasedStateMachine):
     def refund(self, payment: int, amount: str, back: int) -> None:
         self.send("refund-payment", back, reference=self.reference(payment), amount=amount)
 
+    @precondition(lambda self: self.received)
+    @rule(payment=picks, days=st.integers(-40, 400), back=older)
+    def correct(self, payment: int, days: int, back: int) -> None:
+        """A payment is said to have been registered some days ago; said again, it is no news."""
+        reference = self.reference(payment)
+        said: dict[str, Any] = {"reference": reference, "registered_on": str(self.today - timedelta(days=days))}
+        state = {number: self.story.order(number).state for number in self.orders}
+        corrected = self.send("correct-payment", back, **said)
+        if corrected.refusal is None:
+            assert self.send("correct-payment", back, **said).events == []
+            assert all(
+                now is state[number] or (state[number], now) == (OrderState.AWAITING_PAYMENT, OrderState.EXPIRED)
+                for number, now in ((number, self.story.order(number).state) for number in self.orders)
+            )
+
     # Days, workers and desks
 
     @rule(days=st.sampled_from([1, 5, 12, 25, 60, 200]), closed=often)
@@ -325,6 +348,16 @@ class Customers(RuleBasedStateMachine):
                 assert self.paid_on[moved.order_number] <= ended_on, "moved after its end"
                 if isinstance(moved, ExpiryAligned):
                     assert self.story.order(moved.order_number).placed.quote.extend, "moved against the choice"
+            case OrderPaymentCorrected(paid_on=day) as corrected if day:
+                assert day <= recorded.envelope.business_time.date(), "paid in the future"
+                self.paid_on[corrected.order_number] = day
+            case SeatsCorrected() as corrected:
+                assert corrected.order_number in self.fulfilled
+                assert corrected.active_from == self.paid_on[corrected.order_number] != corrected.was
+            case ExpiryCorrected() as moved:
+                assert (moved.expires_on, moved.leap_day) > (moved.was, False), "an expiry moved back"
+                ended_on = moved.was + timedelta(days=self.restricted)
+                assert recorded.envelope.business_time.date() <= ended_on, "moved after its end"
             case ServiceReduced() as reduced:
                 self.reduced[subscription] += reduced.was - reduced.quantity
             case UserConfigured() as configured if not configured.replaces:
