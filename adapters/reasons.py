@@ -20,7 +20,7 @@ from domain import subscription_events as s
 from domain.cart import AlignmentSwitched, Cart, CartCheckedOut, CartOpened, RenewalChosen, SeatsChosen
 from domain.kernel import Aggregate, Recorded
 from domain.order import Order, OrderPlaced
-from domain.payment import Payment, PaymentRegistered, PaymentSplit
+from domain.payment import Payment, PaymentCorrected, PaymentRegistered, PaymentSplit
 from domain.service import Service
 from domain.subscription import Subscription
 
@@ -164,7 +164,7 @@ def _of_order(number: str, story: Story) -> Sequence[Recorded]:
     registered = [
         event
         for event in story.events
-        if isinstance(event.event, PaymentRegistered) and event.event.reference in references
+        if isinstance(event.event, PaymentRegistered | PaymentCorrected) and event.event.reference in references
     ]
     return _in_order([*_last_choices(_carts(story)[number]), *about, *registered])
 

@@ -159,6 +159,18 @@ def describe(event: Event, language: Language = "en") -> str:
                 f"expiry of {event.service_id} moved from {event.was} to {event.expires_on},"
                 f" by order {event.order_number}",
             )
+        case subscription.SeatsCorrected():
+            service_id, was, now, number = event.service_id, event.was, event.active_from, event.order_number
+            return say(
+                f"inizio di {service_id} corretto dal {was} al {now}, per l’ordine {number}",
+                f"start of {service_id} corrected from {was} to {now}, by order {number}",
+            )
+        case subscription.ExpiryCorrected():
+            service_id, was, now, number = event.service_id, event.was, event.expires_on, event.order_number
+            return say(
+                f"scadenza di {service_id} corretta dal {was} al {now}, per l’ordine {number}",
+                f"expiry of {service_id} corrected from {was} to {now}, by order {number}",
+            )
         case subscription.ServiceRenewed():
             return say(
                 f"{event.service_id} rinnovato dal {event.was} al {event.expires_on}, quantità {event.quantity}",
@@ -170,10 +182,8 @@ def describe(event: Event, language: Language = "en") -> str:
                 f"{event.service_id} will not be renewed, by order {event.order_number}",
             )
         case subscription.ServiceReduced():
-            was, now = event.was, event.quantity
-            return say(
-                f"{event.service_id} ridotto da {was} a {now}", f"{event.service_id} reduced from {was} to {now}"
-            )
+            service_id, had, left = event.service_id, event.was, event.quantity
+            return say(f"{service_id} ridotto da {had} a {left}", f"{service_id} reduced from {had} to {left}")
         case subscription.ExpiryReminderDue():
             days, service_id, last = say.days(event.days_before), event.service_id, event.expires_on
             return say(
@@ -249,6 +259,13 @@ def describe(event: Event, language: Language = "en") -> str:
                 f"{amount} di {event.reference} ritirati dall’ordine {number}: ne restano {paid}",
                 f"{amount} of {event.reference} withdrawn from order {number}: {paid} is left",
             )
+        case order.OrderPaymentCorrected():
+            number, reference, now = event.order_number, event.reference, event.received_on
+            not_then = say(f", non il {event.was}", f", not on {event.was}") if event.was else ""
+            return say(
+                f"ordine {number}: {reference} era arrivato il {now}{not_then}",
+                f"order {number}: {reference} had come on {now}{not_then}",
+            )
         case order.OrderFulfilled():
             number, until = event.order_number, event.expires_on
             what = say.seats(event.seats) if event.seats else say("rinnovo", "renewal")
@@ -310,6 +327,20 @@ def describe(event: Event, language: Language = "en") -> str:
             return say(
                 f"{amount} di {event.reference} rimborsati da {operator}",
                 f"{amount} of {event.reference} refunded by {operator}",
+            )
+        case payment.PaymentCorrected():
+            operator, reason = say.personal(event.operator), say.personal(event.reason)
+            changes = ", ".join(
+                f"{name} {change.was or '–'} → {change.becomes}"
+                for name, change in (
+                    (say("valuta", "value date"), event.value_date),
+                    (say("registrazione", "registration"), event.registered_on),
+                )
+                if change
+            )
+            return say(
+                f"pagamento {event.reference} corretto da {operator}: {changes}; {reason}",
+                f"payment {event.reference} corrected by {operator}: {changes}; {reason}",
             )
         case payment.PaymentTextErased():
             return say(f"testo del pagamento {event.reference} cancellato", f"text of payment {event.reference} erased")
