@@ -4,25 +4,38 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from adapters.embedded import embedded_postgres, temporary_home
 from adapters.forgetting import Forgotten, Unknown, forget
 from adapters.panel import panel_now, panel_then
 from adapters.postgres.database import connected, prepare
+from adapters.postgres.erasing import scrub
+from adapters.postgres.mapper import UnreadableEvent
 from adapters.postgres.rebuild import rebuild, roll_back
 from adapters.postgres.views import create_views
 from domain.kernel import ROME
+from domain.subscription_events import SubscriptionStarted, UserConfigured
 from projections.catalogue import VIEWS
+from tests.histories import frozen
 from tests.office import BASE, SEAT, Office, Reply, an_office, service
+from tests.test_audit_command import Auditor
+from tests.test_command_line import Seatline
 
 SUB, OTHER = "SUB-1", "SUB-2"
 MARK = re.compile(rb"QZ\d{3}")
+
+
+@pytest.fixture
+def auditor(migrated_url: str, tmp_path: Path) -> Auditor:
+    return Auditor(Seatline(migrated_url, tmp_path), tmp_path)
 
 
 class Planted:
@@ -149,3 +162,190 @@ def test_of_fifty_names_and_addresses_none_is_found_in_any_file_of_the_database(
 
 def told(office: Office, sub: str) -> list[object]:
     return [panel_now(office.log, sub), office.log.of_subject(sub)]
+
+
+def users(office: Office) -> list[str]:
+    return [row["username"] for row in office.view("users")]
+
+
+def some_users(office: Office) -> Office:
+    office.start(service(BASE, "2026-06-30"), service(SEAT, "2026-12-31", 3))
+    for username in ("annabianchi", "brunoneri"):
+        office.do("configure-user", username=username)
+    return office
+
+
+# What remains
+
+
+def test_what_was_bought_and_paid_stays_and_the_seats_are_free(office: Office) -> None:
+    number = some_users(office).order_seats(2, extend=False)
+    office.pay(number)
+    office.drain()
+    before = office.row("seats")
+    erase(office)
+    after = office.row("seats")
+    assert (before["seats_configured"], after["seats_configured"]) == (2, 0)
+    assert after["seats_available"] == before["seats_available"] + 2
+    assert after["seats_purchased"] == before["seats_purchased"] == 5
+    assert users(office) == []
+    assert office.row("orders", order_number=number)["status"] == "fulfilled"
+
+
+def test_what_a_payer_wrote_is_erased_unless_it_was_a_number(office: Office) -> None:
+    number = some_users(office).order_seats(2, extend=False)
+    office.pay("con affetto, Anna", "1.00", reference="THANKS")
+    office.pay("per Anna", "1.00", reference="SPLIT")
+    office.pay(number, "1.00", reference="RIGHT")
+    office.pay("un altro", "1.00", reference="NOBODYS")
+    office.do("match-payment", reference="THANKS", order_number=number)
+    office.do("split-payment", reference="SPLIT", parts=[{"order_number": number, "amount": "0.50"}])
+    erased = erase(office)
+    assert sorted(erased.payments) == ["SPLIT", "THANKS"]
+    shown = {row["reference"]: row["order_number"] for row in office.view("payments")}
+    assert shown == {"THANKS": number, "SPLIT": "erased", "RIGHT": number, "NOBODYS": "un altro"}
+
+
+def test_letters_that_wait_are_no_longer_sent(office: Office) -> None:
+    some_users(office).order_seats(1)
+    erase(office)
+    office.drain()
+    assert office.mail == []
+    assert office.ask("SELECT state, error FROM seatline.effects") == [
+        ("dropped", "the account holder's personal data was erased")
+    ]
+
+
+def test_the_past_is_told_without_anybody_s_name(office: Office) -> None:
+    some_users(office)
+    before = panel_then(office.log, SUB, None, None)
+    assert before and [user["username"] for user in before.users] == ["annabianchi", "brunoneri"]
+    assert office.log.of_subject(SUB)[0].envelope.actor == "anna"
+    office.on("2026-03-03")
+    erase(office)
+    then = panel_then(office.log, SUB, office.now - timedelta(hours=12), None)
+    assert then and then.seats["seats_configured"] == 2
+    names = [user["username"] for user in then.users]
+    assert len(set(names)) == 2 and all(name.startswith("pseudonym:") for name in names)
+    assert office.log.of_subject(SUB)[0].envelope.actor.startswith("pseudonym:")
+    now = panel_then(office.log, SUB, None, None)
+    assert now and now.users == []
+
+
+def test_a_table_that_a_view_goes_back_to_names_nobody(office: Office) -> None:
+    some_users(office)
+    office.drain(office.projections())
+    rebuild(office.log, VIEWS["users"], lambda done, goal: None)
+    erase(office)
+    roll_back(office.log, VIEWS["users"])
+    assert users(office) == []
+
+
+# Again, and afterwards
+
+
+def test_erasing_again_does_nothing_more(office: Office) -> None:
+    some_users(office)
+    assert erase(office).events == 3
+    head = office.log.head()
+    assert erase(office).events == 0
+    assert office.log.head() == head
+
+
+def test_whoever_comes_back_is_known_again_and_what_was_erased_stays_so(office: Office) -> None:
+    some_users(office)
+    erase(office)
+    office.do("configure-user", username="annabianchi")
+    assert users(office) == ["annabianchi"]
+    first, *_, last = [event.event for event in office.log.page(0, 100)]
+    assert isinstance(first, SubscriptionStarted) and first.account_holder.name.startswith("pseudonym:")
+    assert isinstance(last, UserConfigured) and last.username == "annabianchi"
+    assert erase(office).events > 0
+    assert users(office) == []
+
+
+def test_a_writer_that_still_has_the_key_decides_again_under_a_new_one(office: Office) -> None:
+    number = some_users(office).order_seats(1)
+    erase(office)
+    # It looks at the order and at the payment, and at nothing that the erasure has changed but the key.
+    office.pay(number, "1.00")
+    assert office.clerk.conflicts == 1
+    assert [event.envelope.actor for event in office.log.of_subject(SUB)][-2:] == ["anna", "anna"]
+
+
+def test_who_was_in_the_way_is_kept_sealed_in_the_answer(office: Office) -> None:
+    some_users(office)
+    line = office.line("delete-user", username="marcorossi")
+    [first], [again] = office.handle(line), office.handle(line)
+    assert "marcorossi" in first["message"]["en"]
+    assert again["message"] == first["message"]
+    [(body,)] = office.ask("SELECT body FROM seatline.answers WHERE outcome = 'rejected'")
+    assert "marcorossi" not in body
+    erase(office)
+    [again] = office.handle(line)
+    assert (again["outcome"], again["original_outcome"], again["code"]) == ("duplicate", "rejected", "user_unknown")
+    assert again["message"]["en"] == "This answer held personal data, which was erased."
+
+
+def test_a_subscription_that_never_was_can_not_be_forgotten(office: Office) -> None:
+    with pytest.raises(Unknown):
+        erase(office)
+
+
+# What is told about it
+
+
+def test_events_from_before_there_were_keys_are_told(office: Office) -> None:
+    stored = frozen.events("2026-11")
+    frozen.load(office, stored)
+    office.now = office.now.replace(year=2033)
+    assert erase(office, "SUB-1001").in_plain > 3
+
+
+def test_what_the_role_may_not_do_is_told_with_its_statement(office: Office) -> None:
+    some_users(office)
+    with connected(office.url) as connection:
+        connection.execute("SET ROLE seatline_worker")
+        left = scrub(connection, [sql.Identifier("seatline", "keys")], lambda step: None)
+    assert [one.statement for one in left] == ["CHECKPOINT", "SELECT pg_switch_wal()"]
+
+
+# Under the seal
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "overlay(state placing 'AAAA' from length(state) - 12)",
+        "(SELECT overlay(state placing substring(other.state from length(other.state) - 90) from length(state) - 90)"
+        " FROM seatline.stored_events AS other WHERE other.originator_version = 3)",
+    ],
+    ids=["changed", "moved here from another event"],
+)
+def test_what_is_sealed_counts_only_unchanged_and_in_its_place(office: Office, change: LiteralString) -> None:
+    some_users(office)
+    office.tell("UPDATE seatline.stored_events SET state = " + change + " WHERE originator_version = 2")
+    with pytest.raises(UnreadableEvent, match=r"whose sealed part was changed: subscription/SUB-1@2, at position 2"):
+        office.log.page(0, 100)
+
+
+def test_workers_may_make_keys_and_destroy_none(office: Office) -> None:
+    some_users(office)
+    with psycopg.connect(office.url) as connection:
+        connection.execute("SET ROLE seatline_worker")
+        connection.execute("INSERT INTO seatline.keys VALUES ('subscription/X', decode(repeat('00', 32), 'hex'))")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT seatline.destroy_keys('subscription/SUB-1')")
+
+
+@pytest.mark.slow
+def test_after_an_erasure_the_history_is_still_the_one_that_was_sealed(office: Office, auditor: Auditor) -> None:
+    some_users(office)
+    assert auditor("seal").code == 0
+    erased = auditor("erase", SUB, "--reason", "asked for", "--operator", "olga", "--json")
+    assert (erased.code, erased.json["events"], erased.json["left"]) == (0, 3, [])
+    assert auditor("verify").code == 0
+    assert auditor("replay").code == 0
+    assert "nothing: the key was gone already" in auditor("erase", SUB, "--reason", "once more").out
+    assert auditor("erase", "SUB-9", "--reason", "asked for").code == 1
+    assert "annabianchi" not in auditor.seatline("history", SUB).out
