@@ -1,7 +1,7 @@
 """Why something is on the panel or not: all that led there, from the cart to the bank line, and what is in its way."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -31,6 +31,7 @@ SHOWING_SEATS = ["seats", "services"]
 """The views in which seats appear."""
 ASIDE = (s.ServicesHeld, s.ServicesReleased, s.ExpiryReminderDue)
 """What neither brings seats to the panel nor takes them away."""
+ARRIVALS = (s.SubscriptionStarted, s.SeatsAdded)
 
 EFFECTS: LiteralString = """
     SELECT id, order_number, state, in_doubt, attempts, due_at, error, changed_at
@@ -80,12 +81,9 @@ class Case:
     money: Sequence[AtHand] = ()
     """What is left of its payments; for an order that waits for some, also what may be meant for it."""
     hidden: Literal["behind", "parked"] | None = None
-    """Why the views don't show yet what happened to a service."""
-
-    @property
-    def arrived(self) -> int:
-        """The position at which a service came."""
-        return next(e.position for e in self.chain if isinstance(e.event, s.SubscriptionStarted | s.SeatsAdded))
+    """Why the views don't show yet all that happened to a service."""
+    is_there: bool = False
+    """Whether the views show the service at all, though maybe as it was."""
 
     @property
     def activation(self) -> Effect | None:
@@ -104,15 +102,18 @@ def look(log: EventLog, story: Story, subscription: str) -> tuple[Sequence[Case]
     with log.connection() as connection:
         effects = _all(connection, Effect, EFFECTS, subscription)
         at_hand = _all(connection, AtHand, AT_HAND)
+        own = {event.originator_id.removeprefix(f"{Payment.kind}/") for event in story.events}
         cases = []
         for case in _cases(story, subscription):
             number = case.order.name if case.order else None
+            came = [event.position for event in case.chain if isinstance(event.event, ARRIVALS)]
             cases.append(
                 replace(
                     case,
                     effects=[effect for effect in effects if effect.order_number == number],
-                    money=[payment for payment in at_hand if _fits(case, payment, story)],
+                    money=list(_money(case, at_hand, own)),
                     hidden=_hidden(connection, subscription, case.chain[-1].position) if case.service else None,
+                    is_there=bool(came) and _hidden(connection, subscription, came[0]) is None,
                 )
             )
         return cases, Reached(_position(connection), read_position(connection, activation.NAME))
@@ -211,14 +212,16 @@ def _all(connection: Connection[Any], row: type[RowT], query: LiteralString, *pa
         return cursor.execute(query, parameters).fetchall()
 
 
-def _fits(case: Case, payment: AtHand, story: Story) -> bool:
-    """Whether the money is a payment's of this very case, the customer's, of that amount, or nearly for that number."""
-    if any(_said(event, "reference") == payment.reference for event in case.chain):
-        return True
-    if case.order is None or not case.order.awaits_payment:
-        return False
-    own = any(event.originator_id == f"{Payment.kind}/{payment.reference}" for event in story.events)
-    return own or payment.amount == case.order.missing or is_nearly(payment.typed, case.order.name)
+def _money(case: Case, at_hand: Iterable[AtHand], own: Set[str]) -> Iterator[AtHand]:
+    """What is a payment's of this very case, the customer's own, of that amount, or nearly for that number."""
+    here, order = {_said(event, "reference") for event in case.chain}, case.order
+    for payment in at_hand:
+        if payment.reference in here:
+            yield payment
+        elif order and order.awaits_payment:
+            is_own, is_all = payment.reference in own, payment.amount == order.missing
+            if is_own or is_all or is_nearly(payment.typed, order.name):
+                yield payment
 
 
 def is_nearly(typed: str, number: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.reasons import is_nearly
 from domain.kernel import ROME
+from domain.subscription_events import SeatsAdded
 from scripts.torments.provisioner import HANG_UP, Provisioning, a_provisioning_system
 from tests.office import BASE, SUB, Office, service
 from tests.test_command_line import Here, here
@@ -82,6 +83,12 @@ def test_only_the_last_of_each_choice_is_told(here: Here, shop: Office) -> None:
     assert "3 seats chosen" in case["chain"][1]["sentence"]
 
 
+def test_a_cart_that_was_left_alone_is_told_before_a_day_is_closed(here: Here, office: Office) -> None:
+    shop = started(office, today() - timedelta(days=31))
+    shop.do("open-cart")
+    assert last(here, shop)["code"] == "cart_left"
+
+
 def test_a_view_that_lags_is_told_with_its_position(here: Here, shop: Office) -> None:
     number = shop.order_seats(1)
     shop.drain(shop.projections())
@@ -93,6 +100,34 @@ def test_a_view_that_lags_is_told_with_its_position(here: Here, shop: Office) ->
     assert (seats["code"], seats["on_panel"]) == ("view_behind", False)
     assert f"the views are at position {views}, the last fact at {shop.log.head()}" in seats["sentence"]
     assert last(here, shop)["code"] == "on_panel"
+
+
+def test_a_view_that_could_not_go_on_is_told_with_the_way_out(here: Here, shop: Office) -> None:
+    shop.pay(shop.order_seats(1))
+    shop.drain(shop.activation(), shop.projections())
+    [added] = [event for event in shop.log.of_subject(SUB) if isinstance(event.event, SeatsAdded)]
+    shop.tell(
+        "INSERT INTO seatline.parked (reader, home, subject, event_id, position, error)"
+        " VALUES ('view:seats:1', %s, %s, %s, %s, 'KeyError in apply')",
+        SUB,
+        SUB,
+        added.id,
+        added.position,
+    )
+    base, seats = cases(here, shop)
+    assert (base["code"], base["on_panel"]) == ("view_parked", True)
+    assert (seats["code"], seats["on_panel"]) == ("view_parked", False)
+    assert "`seatline rebuild VIEW --only SUB`" in seats["sentence"]
+
+
+def test_a_payment_that_was_corrected_is_part_of_the_chain(here: Here, shop: Office) -> None:
+    number = shop.order_seats(1, extend=False)
+    shop.pay(number, reference="CRO-1")
+    shop.drain(shop.activation())
+    wrong = {"value_date": "2026-01-02", "reason": "typed wrongly", "operator": "Olga"}
+    shop.do("correct-payment", reference="CRO-1", **wrong)
+    told = [event["sentence"] for event in last(here, shop)["chain"]]
+    assert "payment CRO-1 corrected by Olga: value date 2026-01-01 → 2026-01-02; typed wrongly" in told
 
 
 def test_a_service_that_is_over_is_told_as_the_panel_shows_it(here: Here, office: Office) -> None:

@@ -1,7 +1,7 @@
 """`seatline why`: why seats are, or are not, on the panel, from the cart to the bank line."""
 
 import argparse
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -71,38 +71,13 @@ def verdict(case: Case, reached: Reached, today: date, say: Speech) -> Verdict:
     if case.order:
         return _of_order(case.order, case, reached, today, say)
     assert case.cart is not None, "a case is a service, an order or a cart"
-    return _of_cart(case.cart, say)
+    return _of_cart(case.cart, today, say)
 
 
 def _of_service(service: Service, case: Case, reached: Reached, today: date, say: Speech) -> Verdict:
-    last, event = service.expires_on, case.chain[-1]
-    if case.hidden == "parked":
-        return Verdict(
-            False,
-            "view_parked",
-            say(
-                "non ancora: una vista non ha potuto seguire un evento; `seatline status` dice quale,"
-                " `seatline rebuild VIEW --only SUB` la rifà",
-                "not yet: a view could not take an event; `seatline status` names it,"
-                " `seatline rebuild VIEW --only SUB` makes it anew",
-            ),
-        )
-    if case.hidden == "behind":
-        there, at, views = case.arrived <= reached.views, event.position, reached.views
-        return Verdict(
-            there,
-            "view_behind",
-            say(
-                "sì, ma non com’è ora: " if there else "non ancora: ",
-                "yes, but not as it is now: " if there else "not yet: ",
-            )
-            + say(
-                f"le viste sono alla posizione {views}, l’ultimo fatto alla {at};"
-                " `seatline run projections` le porta avanti",
-                f"the views are at position {views}, the last fact at {at};"
-                " `seatline run projections` brings them forward",
-            ),
-        )
+    if case.hidden:
+        return _hidden(case, reached, say)
+    last = service.expires_on
     if service.status is Status.ENDED:
         return Verdict(
             False,
@@ -131,6 +106,28 @@ def _of_service(service: Service, case: Case, reached: Reached, today: date, say
             ),
         )
     return Verdict(True, "on_panel", say(f"sì, fino al {last}", f"yes, until {last}"))
+
+
+def _hidden(case: Case, reached: Reached, say: Speech) -> Verdict:
+    there = (
+        say("sì, ma non com’è ora: ", "yes, but not as it is now: ")
+        if case.is_there
+        else say("non ancora: ", "not yet: ")
+    )
+    if case.hidden == "parked":
+        why = say(
+            "una vista non ha potuto seguire un evento; `seatline status` dice quale,"
+            " `seatline rebuild VIEW --only SUB` la rifà",
+            "a view could not take an event; `seatline status` names it,"
+            " `seatline rebuild VIEW --only SUB` makes it anew",
+        )
+        return Verdict(case.is_there, "view_parked", there + why)
+    views, at = reached.views, case.chain[-1].position
+    why = say(
+        f"le viste sono alla posizione {views}, l’ultimo fatto alla {at}; `seatline run projections` le porta avanti",
+        f"the views are at position {views}, the last fact at {at}; `seatline run projections` brings them forward",
+    )
+    return Verdict(case.is_there, "view_behind", there + why)
 
 
 def _of_order(order: Order, case: Case, reached: Reached, today: date, say: Speech) -> Verdict:
@@ -242,9 +239,17 @@ def _paid(order: Order, case: Case, reached: Reached, say: Speech) -> Verdict:
     )
 
 
-def _of_cart(cart: Cart, say: Speech) -> Verdict:
-    assert cart.time is not None, "an open cart has been opened at some time"
-    until = cart.time.astimezone(ROME).date() + timedelta(days=cart.lifetime_days)
+def _of_cart(cart: Cart, today: date, say: Speech) -> Verdict:
+    until = cart.due()
+    if cart.is_stale(today):
+        return Verdict(
+            False,
+            "cart_left",
+            say(
+                f"no: nulla è stato ordinato e il carrello valeva fino al {until}; serve un nuovo `open-cart`",
+                f"no: nothing was ordered and the cart was good until {until}; it takes a new `open-cart`",
+            ),
+        )
     return Verdict(
         False,
         "not_ordered",
