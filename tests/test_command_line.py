@@ -1035,7 +1035,7 @@ def test_bad_usage_is_told_and_2(here: Here, arguments: list[str]) -> None:
 def test_help_tells_every_command(seatline: Seatline) -> None:
     done = seatline("--help")
     assert (done.code, done.err) == (0, "")
-    for command in ("demo", "send", "run", "quote", "panel", "history", "rebuild", "status"):
+    for command in ("demo", "send", "run", "quote", "panel", "history", "why", "rebuild", "status"):
         assert command in done.out
 
 
