@@ -50,9 +50,12 @@ class Story:
         self._send("switch-alignment", extend=False)
         seen = self._send("switch-alignment", extend=True)["data"]["quote"]
         order = self._order(quote_hash=seen["hash"])
-        self._on("2026-03-04")
+        self._on("2026-03-03")
         self._pay(order, "20.00", "CRO-1")
         self._pay(order, "50.00", "CRO-2")  # 5.61 more than is missing
+        self._on("2026-03-04")
+        dates = {"value_date": "2026-03-04", "registered_on": "2026-03-04"}
+        self._send("correct-payment", "CRO-2", reference="CRO-2", **dates, reason="registered a day early", **OPERATOR)
         self._send("refund-payment", "CRO-2", reference="CRO-2", amount="5.61", **OPERATOR)
         self._configure("marcorossi")
         self._send("delete-user", username="marcorossi")
@@ -86,7 +89,9 @@ class Story:
 
         self._on("2029-06-20")
         asked = {"reason": "asked for on 18 June", **OPERATOR}
-        self._decide(erasure(SUB, ["CRO-3"], **asked, time=datetime.combine(self._day, time(9), ROME)))
+        erased = erasure(SUB, ["CRO-3"], **asked, time=datetime.combine(self._day, time(9), ROME))
+        # Each time it is another command; an example says the same each time that it is written.
+        self._decide(erased._replace(id=f"erase:{SUB}:example"))
 
     # What people do
 

@@ -19,6 +19,7 @@ def told(office: Office) -> None:
     _the_example(office)
     for rule in ("monthly", "monthly_daily", "thirty_360"):
         _another_price_list(office, rule)
+    _a_correction(office)
     _what_else_may_be(office)
     _who_is_forgotten(office)
 
@@ -51,6 +52,19 @@ def _another_price_list(office: Office, rule: str) -> None:
     office.do("open-cart", **customer)
     office.do("choose-renewal", services=chosen(S1=1, S2=2), years=2, **customer)
     _pay(office, office.do("place-order", payment_method="mybank", **customer))
+
+
+def _a_correction(office: Office) -> None:
+    """A customer whose money is registered a day before it comes, on a 29 February."""
+    customer: dict[str, Any] = {"subscription_id": "SUB-4"}
+    office.on("2032-02-27").start(service(BASE, "2032-06-30"), **customer)
+    number = office.order_seats(1, **customer)
+    office.pay(number, "1.00", reference="PART-4")
+    office.do("correct-payment", reference="PART-4", value_date="2032-02-26")
+    office.on("2032-02-28").do("correct-payment", reference="PART-4", registered_on="2032-02-28")
+    office.pay(number, reference="REST-4")
+    office.drain(office.activation())
+    office.on("2032-02-29").do("correct-payment", reference="REST-4", registered_on="2032-02-29")
 
 
 def _what_else_may_be(office: Office) -> None:

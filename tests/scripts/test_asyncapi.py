@@ -30,7 +30,7 @@ from tests.story import told
 COMMANDS = (
     "start-subscription", "configure-user", "delete-user", "open-cart", "choose-seats", "switch-alignment",
     "choose-renewal", "place-order", "register-payment", "match-payment", "unmatch-payment", "split-payment",
-    "refund-payment", "cancel-order", "close-day",
+    "refund-payment", "correct-payment", "cancel-order", "close-day",
 )  # fmt: skip
 COMMAND_TYPES = {f"seatline.command.{name}.v1" for name in COMMANDS}
 EVENT_TYPES = {public_type(event.topic) for event in EVENTS}
