@@ -150,3 +150,98 @@ def test_users_are_shown_in_alphabetical_order(office: Office) -> None:
     for username in ("zenobia01", "Annaverdi", "annaverdi", "anna.verdi", "01234567"):
         office.do("configure-user", username=username)
     assert then(office, as_of=FAR) == now(office)
+
+
+# Facts that were corrected
+
+DAYS = ("2026-03-02", "2026-03-03", "2026-03-04", "2026-03-05", "2026-03-06", "2026-03-31")
+
+
+def corrected_payment(office: Office, registered_on: str, truly: str) -> datetime:
+    """Three seats, registered as paid on one day and on the 20th corrected to another; gives the moment before that."""
+    office.start()
+    number = office.order_seats(3)
+    office.on(registered_on).pay(number, reference="PAY")
+    office.drain(office.activation())
+    before = office.on("2026-03-20").now - timedelta(seconds=1)
+    office.do("correct-payment", reference="PAY", registered_on=truly, value_date=truly)
+    return before
+
+
+def by_day(office: Office, known_at: datetime | None) -> list[tuple[int, str | None]]:
+    """At the end of each of the days: the seats on the panel, and since when."""
+    shown = []
+    for day in DAYS:
+        panel = then(office, as_of=datetime.fromisoformat(f"{day}T23:59:59+01:00"), known_at=known_at)
+        seats = [line for line in panel["services"] if line["order_number"]]
+        assert panel["seats"]["seats_purchased"] == sum(line["quantity"] for line in seats)
+        assert panel["seats"]["seats_pending"] == (0 if seats else 3)
+        assert panel["orders"][0]["status"] == ("fulfilled" if seats else "awaiting_payment")
+        shown.append((len(seats), seats[0]["active_from"] if seats else None))
+    return shown
+
+
+def since(day: str) -> list[tuple[int, str | None]]:
+    """Seats from this one of the days on."""
+    return [(1, day) if shown >= day else (0, None) for shown in DAYS]
+
+
+@pytest.mark.parametrize(
+    ("registered_on", "truly", "expiry"),
+    [("2026-03-05", "2026-03-03", "2027-03-05"), ("2026-03-03", "2026-03-05", "2027-03-05")],
+)
+def test_T1_a_corrected_payment_shows_what_was_known_before_and_what_is_known_since(
+    office: Office, registered_on: str, truly: str, expiry: str
+) -> None:
+    before = corrected_payment(office, registered_on, truly)
+    assert by_day(office, before) == since(registered_on)
+    assert by_day(office, office.now) == since(truly)
+    assert by_day(office, None) == since(truly)
+    assert then(office, as_of=office.now) == then(office, known_at=office.now) == now(office)
+    assert now(office)["seats"]["next_expiry"] == expiry
+    assert str(office.row("payments", reference="PAY")["value_date"]) == truly
+
+
+def test_T1_of_several_corrections_the_last_that_was_known_counts(office: Office) -> None:
+    corrected_payment(office, "2026-03-05", "2026-03-03")
+    first = office.now
+    office.on("2026-03-21").do("correct-payment", reference="PAY", registered_on="2026-03-06")
+    assert by_day(office, first) == since("2026-03-03")
+    assert by_day(office, office.now) == since("2026-03-06")
+    office.on("2026-03-22").do("correct-payment", reference="PAY", registered_on="2026-03-05")
+    assert by_day(office, None) == since("2026-03-05")
+
+
+def test_T1_a_correction_to_the_day_of_the_order_comes_after_the_order(office: Office) -> None:
+    """The order was placed in the evening, and its payment was registered on a morning."""
+    office.now = OPENING + timedelta(hours=10)
+    corrected_payment(office, "2026-03-05", "2026-03-02")
+    assert by_day(office, None) == since("2026-03-02")
+    assert then(office, as_of=OPENING + timedelta(hours=9)) is None
+
+
+def test_T1_where_seats_were_not_there_yet_nothing_had_happened_to_them(office: Office) -> None:
+    """On the 4th another order extends the seats that truly came on the 5th."""
+    office.start()
+    number = office.order_seats(3)
+    office.on("2026-03-03").pay(number, reference="PAY")
+    office.drain(office.activation())
+    office.on("2026-03-04").pay(office.order_seats(1))
+    office.drain(office.activation())
+    office.on("2026-03-20").do("correct-payment", reference="PAY", registered_on="2026-03-05")
+    panel = then(office, as_of=datetime.fromisoformat("2026-03-04T20:00:00+01:00"))
+    assert [(line["service_id"], line["expires_on"]) for line in panel["services"]] == [
+        ("S1", "2027-03-04"),
+        ("S3", "2027-03-04"),
+    ]
+    assert then(office, as_of=office.now) == now(office)
+
+
+def test_T1_a_part_that_had_come_earlier_was_on_the_order_earlier(office: Office) -> None:
+    office.start()
+    number = office.order_seats(3)
+    office.on("2026-03-05").pay(number, "20.00", reference="PAY")
+    office.on("2026-03-20").do("correct-payment", reference="PAY", registered_on="2026-03-03")
+    fourth = datetime.fromisoformat("2026-03-04T20:00:00+01:00")
+    assert then(office, as_of=fourth)["orders"][0]["paid"] == "20.00"
+    assert then(office, as_of=fourth, known_at=office.now - timedelta(days=1))["orders"][0]["paid"] == "0.00"
