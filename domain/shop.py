@@ -258,43 +258,52 @@ class Shop:
     def correct_payment(self, data: c.CorrectPayment, at: Moment) -> None:
         """Correct the dates of a payment, and what its order got by them; nothing that was given is taken back."""
         payment = self.till.known_payment(data.reference)
-        on = at.after(payment)
+        at.after(payment)
         value_date = data.value_date or payment.value_date
         registered_on = data.registered_on or payment.registered_on
-        if registered_on is None or registered_on == payment.registered_on:
-            if value_date != payment.value_date:
-                payment.correct(value_date, registered_on, data.reason, data.operator)
+        moved_to = registered_on if registered_on != payment.registered_on else None
+        if value_date == payment.value_date and moved_to is None:
             return
-        order = self.find.order(payment.order_it_came_for) if payment.order_it_came_for else None
-        subscription = self.find.subscription(order.subject) if order else None
-        if order and subscription:
-            on = at.after(order, subscription)
-        if registered_on > on:
-            raise errors.RegisteredInFuture(reference=payment.name, date=registered_on.isoformat())
-        if not (order and subscription):
-            payment.correct(value_date, registered_on, data.reason, data.operator)
-            return
-
-        if order.placed_on and registered_on < order.placed_on:
-            raise errors.RegisteredBeforeOrder(
-                reference=payment.name, date=f"{registered_on}", order=order.name, placed_on=f"{order.placed_on}"
-            )
-        was, paid_on = order.paid_on, order.paid_on_if(payment.name, registered_on)
-        moves = was is not None and was != paid_on
-        # Whoever activates it outside has perhaps been told the date already.
-        if moves and order.state is OrderState.PAID:
-            raise errors.OrderNotFulfilled(order=order.name)
-        lapsed, extends = {}, order.placed.extends
-        if moves and order.placed.seats:
-            lapsed = self._lapsed(subscription, at)
-            late = subscription.ending_too_early(order.name, paid_on, extends, at.on)
-            subscription.refuse_held([service.service_id for service in late], lapsed=lapsed)
+        order, lapsed = None, dict[str, Order]()
+        if moved_to and payment.order_it_came_for:
+            order = self.find.order(payment.order_it_came_for)
+            lapsed = self._refuse_correction(payment, order, moved_to, at)
+        if moved_to and moved_to > at.on:
+            raise errors.RegisteredInFuture(reference=payment.name, date=f"{moved_to}")
 
         self._expire(lapsed)
         payment.correct(value_date, registered_on, data.reason, data.operator)
-        order.correct_payment(payment.name, registered_on)
-        if was and moves and order.placed.seats:
-            subscription.correct_seats(order.name, was=was, active_from=paid_on, extend=extends, on=at.on)
+        if moved_to and order:
+            self._correct_order(order, payment.name, moved_to, at.on)
+
+    def _refuse_correction(self, payment: Payment, order: Order, moved_to: date, at: Moment) -> dict[str, Order]:
+        """Refuse what can't have been or others are about to change; gives the orders that have lapsed meanwhile."""
+        subscription, placed_on = self.find.subscription(order.subject), order.placed_on
+        at.after(order, subscription)
+        if placed_on and moved_to < placed_on:
+            raise errors.RegisteredBeforeOrder(
+                reference=payment.name, date=f"{moved_to}", order=order.name, placed_on=f"{placed_on}"
+            )
+        paid_on = order.paid_on_if(payment.name, moved_to)
+        if order.paid_on in (None, paid_on):
+            return {}
+        # Whoever activates it outside has perhaps been told the day already.
+        if order.state is OrderState.PAID:
+            raise errors.OrderNotFulfilled(order=order.name)
+        if not order.placed.seats:
+            return {}
+        lapsed = self._lapsed(subscription, at)
+        late = subscription.ending_too_early(order.name, paid_on, order.placed.extends, at.on)
+        subscription.refuse_held([service.service_id for service in late], lapsed=lapsed)
+        return lapsed
+
+    def _correct_order(self, order: Order, reference: str, moved_to: date, on: date) -> None:
+        was, placed = order.paid_on, order.placed
+        order.correct_payment(reference, moved_to)
+        if was and order.paid_on and order.paid_on != was and placed.seats:
+            self.find.subscription(order.subject).correct_seats(
+                order.name, was=was, active_from=order.paid_on, extend=placed.extends, on=on
+            )
 
     def _close(self, order: Order, reason: RefundReason) -> None:
         """An order that ends unfulfilled frees its services and owes back what it has received (O8)."""
