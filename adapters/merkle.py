@@ -1,6 +1,6 @@
 """A Merkle tree as in RFC 9162: one hash stands for all events, and log2(n) hashes prove that one of them is in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 WIDTH = 32
@@ -103,3 +103,34 @@ def root_by(path: Sequence[bytes], leaf_: bytes, index: int, size: int) -> bytes
             root = node(root, hash_)
         index, last = index >> 1, last >> 1
     return root if last == 0 else None
+
+
+class Misplaced(Exception):
+    """Leaves don't stand one behind the other, or there are more than the tree has."""
+
+
+def root_of_some(size: int, leaves: Iterable[tuple[int, bytes]], others: Callable[[int, int], bytes]) -> bytes:
+    """The root of a tree of which some leaves are at hand, each with its index, in order.
+
+    `others` gives the root over what lies between, from one index up to another; raises Misplaced.
+    """
+    known = iter(leaves)
+    ahead = next(known, None)
+
+    def over(first: int, last: int) -> bytes:
+        nonlocal ahead
+        if ahead is None or ahead[0] >= last:
+            return others(first, last)
+        if last - first > 1:
+            middle = first + (1 << (last - first - 1).bit_length() - 1)
+            return node(over(first, middle), over(middle, last))
+        index, hash_ = ahead
+        if index != first:
+            raise Misplaced
+        ahead = next(known, None)
+        return hash_
+
+    root = over(0, size)
+    if ahead is not None:
+        raise Misplaced
+    return root

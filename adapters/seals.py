@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from adapters.merkle import CHUNK, WIDTH, Tree, leaf, path_to, root_by, root_of, root_of_chunk
+from adapters.merkle import CHUNK, CHUNK_HEIGHT, WIDTH, Tree, leaf, path_to, root_by, root_of, root_of_chunk
 
 SCHEME = "seatline-seal-v1"
 """Signed with every head, so that a signature says nothing where something else is meant."""
@@ -141,6 +141,15 @@ class Seals:
         chunk = (position - 1) // CHUNK
         leaves = _apart(self.leaves(chunk * CHUNK, min((chunk + 1) * CHUNK, size)))
         return path_to((position - 1) % CHUNK, leaves) + path_to(chunk, self._roots(size))
+
+    def root_over(self, first: int, last: int) -> bytes:
+        """Of the subtree over the events after position `first` up to position `last`."""
+        tree = Tree()
+        if first % CHUNK == 0:
+            for root in _apart(_part(self._chunks, first // CHUNK, last // CHUNK)):
+                tree.add(root, CHUNK_HEIGHT)
+        tree.extend(self.leaves(first + tree.size, last))
+        return tree.root()
 
     def _roots(self, size: int) -> list[bytes]:
         whole = size // CHUNK

@@ -194,12 +194,25 @@ def _add_audits(audit: argparse.ArgumentParser) -> None:
     erase.add_argument("--reason", required=True, metavar="TEXT", help="kept: name no customer there")
     erase.add_argument("--operator", metavar="NAME", help="who decides (default: the system's user)")
     erase.add_argument("--yes", action="store_true", help="don't ask for the id again")
-    for over_seals in (seal, verify, prove):
+    export = action("export", "write events to a file for others, with the proof of their seals beside it")
+    _add_export(export)
+    exported = action("verify-export", "check an export without any database")
+    exported.add_argument("path", metavar="DIR|FILE", help="what export has written")
+    for over_seals in (seal, verify, prove, export):
         over_seals.add_argument("--seals", metavar="DIR", help="where seals are kept (default: SEATLINE_AUDIT_DIR)")
-    for by_public_key in (verify, prove, check):
+    for by_public_key in (verify, prove, check, export, exported):
         by_public_key.add_argument(
             "--public-key", metavar="FILE", help="the public key in PEM (default: SEATLINE_AUDIT_PUBLIC_KEY)"
         )
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("path", metavar="DIR|FILE", help="a folder, or a file whose name ends in .jsonl or .parquet")
+    export.add_argument("--subscription", metavar="SUB", help="only what concerns this one")
+    export.add_argument("--from", dest="since", metavar="TIME", help="only from this business time on")
+    export.add_argument("--until", metavar="TIME", help="only up to this business time; of a date to its end")
+    export.add_argument("--format", choices=("jsonl", "parquet"), help="default: as the file's name says, else jsonl")
+    export.add_argument("--pseudonymous", action="store_true", help="with pseudonyms for whoever is behind it")
 
 
 def _actions(command: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:

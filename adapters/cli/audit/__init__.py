@@ -13,6 +13,8 @@ ACTIONS = {
     "prove": "adapters.cli.audit.seals",
     "verify-proof": "adapters.cli.audit.seals",
     "replay": "adapters.cli.audit.replay",
+    "export": "adapters.cli.audit.export",
+    "verify-export": "adapters.cli.audit.export",
     "erase": "adapters.cli.audit.erase",
 }
 

@@ -1,14 +1,15 @@
 """The history replayed, and each thing told that isn't as it makes it."""
 
 import argparse
+import gc
 import os
 import time
 
+from adapters.clerk import spare_the_collector
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.audit.given import log_url
 from adapters.cli.show import print_json
 from adapters.cli.ticking import ticking
-from adapters.clerk import spare_the_collector
 from adapters.postgres.database import Datastore
 from adapters.postgres.log import EventLog
 from adapters.postgres.replaying import Difference, Replayed, replay_streams, replay_view
@@ -41,6 +42,7 @@ def replay(arguments: argparse.Namespace) -> int:
                     replay_view(log, view, processes, progress, tell)
         finally:
             log.datastore.close()
+            gc.enable()
     if arguments.json:
         money = {name: f"{amount:.2f}" for name, amount in replayed.money._asdict().items()}
         differences = [difference._asdict() for difference in found]
