@@ -23,7 +23,8 @@ class Tampered(Exception):
 
 def owner_of(stream: str, subject: str) -> str:
     """Whose key seals what is personal in an event; as `seatline.owner` says it."""
-    return stream if stream in (f"payment/{subject}", f"calendar/{subject}") else f"subscription/{subject}"
+    kind, _, name = stream.partition("/")
+    return stream if name == subject and kind in ("payment", "calendar") else f"subscription/{subject}"
 
 
 class Cipher:

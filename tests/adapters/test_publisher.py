@@ -20,6 +20,8 @@ from adapters.kafka.events import KafkaSource
 from adapters.kafka.publisher import Publisher
 from adapters.kafka.sending import GIVEN_UP, Outgoing, Sending
 from adapters.postgres.effects import EffectWorker
+from adapters.postgres.log import WITH_ACTOR
+from adapters.postgres.mapper import recorded
 from adapters.postgres.readers import CommandingReader, activation_worker
 from adapters.settings import Settings
 from consumers.activation import NAME as ACTIVATION
@@ -76,8 +78,8 @@ def by_key(records: Sequence[Any]) -> dict[bytes, list[int]]:
 
 def logged(office: Office) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
-    for recorded in office.log.page(0, 100_000):
-        found.setdefault(recorded.subject.encode(), []).append(recorded.position)
+    for event in office.log.page(0, 100_000):
+        found.setdefault(event.subject.encode(), []).append(event.position)
     return found
 
 
@@ -91,7 +93,8 @@ def test_what_is_published_is_the_log(office: Office, upstream: Upstream, publis
     assert by_key(records) == logged(office)
     assert len(records) == office.log.head()
     read = {position(record): event_in(record.value, record.headers) for record in records}
-    assert [read[place] for place in sorted(read)] == office.log.page(0, 1_000)
+    in_clear = [recorded(*event, with_actor=True) for event in office.log.stored_page(0, 1_000, WITH_ACTOR)]
+    assert [read[place] for place in sorted(read)] == in_clear
     [figure] = publisher.figures()
     assert [sample.value for sample in figure.samples] == [office.log.head()]
 
