@@ -36,6 +36,9 @@ from domain.subscription_events import (
     ServiceRenewed,
     UserConfigured,
 )
+from projections.catalogue import VIEWS
+from projections.corrected import happened_by
+from projections.folding import by_home, fold
 from tests.domain.given import BASE, PRICES, SEAT, SPACE, Answer, Story, chosen, midnight_after, price_list, service
 
 SUBS = ["SUB-1", "SUB-2", "SUB-3"]
@@ -268,11 +271,16 @@ class Customers(RuleBasedStateMachine):
         self.send("refund-payment", back, reference=self.reference(payment), amount=amount)
 
     @precondition(lambda self: self.received)
-    @rule(payment=picks, days=st.integers(-40, 400), back=older)
-    def correct(self, payment: int, days: int, back: int) -> None:
-        """A payment is said to have been registered some days ago; said again, it is no news."""
-        reference = self.reference(payment)
-        said: dict[str, Any] = {"reference": reference, "registered_on": str(self.today - timedelta(days=days))}
+    @rule(payment=picks, any_at_all=st.booleans(), days=st.sampled_from([-400, -30, -3, -1, 1, 3, 30, 200]), back=older)
+    def correct(self, payment: int, any_at_all: bool, days: int, back: int) -> None:
+        """A payment, mostly of a paid order, is said to have come some days off; said again, it is no news."""
+        paying = [name for order in map(self.story.order, self.orders) if order.is_paid for name in order.payments]
+        if any_at_all or not paying:
+            paying = list(self.received)
+        reference = paying[-1 - payment % len(paying)]
+        registered_on = self.story.payment(reference).registered_on
+        assert registered_on is not None
+        said: dict[str, Any] = {"reference": reference, "registered_on": str(registered_on + timedelta(days=days))}
         state = {number: self.story.order(number).state for number in self.orders}
         corrected = self.send("correct-payment", back, **said)
         if corrected.refusal is None:
@@ -281,6 +289,16 @@ class Customers(RuleBasedStateMachine):
                 now is state[number] or (state[number], now) == (OrderState.AWAITING_PAYMENT, OrderState.EXPIRED)
                 for number, now in ((number, self.story.order(number).state) for number in self.orders)
             )
+
+    @rule(subscription=subs, extend=st.booleans(), before=st.integers(0, 4), after=st.integers(1, 9))
+    def buy_and_correct(self, subscription: str, extend: bool, before: int, after: int) -> None:
+        """Seats whose payment came one of these days, and was registered on another."""
+        self.order_seats(subscription, 2, extend)
+        self.days_pass(before, False)
+        if self.orders:
+            self.pay_and_fulfil(0)
+            self.days_pass(after, False)
+            self.correct(0, False, -1 if before else 1, 0)
 
     # Days, workers and desks
 
@@ -487,6 +505,17 @@ class Customers(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.story.check_replay()
+        for name in SUBS:
+            self.every_past_can_be_shown([recorded for recorded in self.story.log if recorded.subject == name])
+
+    def every_past_can_be_shown(self, known: list[Recorded]) -> None:
+        times = [recorded.envelope.business_time for recorded in known]
+        assert happened_by(max(times, default=midnight_after(self.today)), known) == known
+        for moment in times[:: len(times) // 4 + 1]:
+            past = happened_by(moment, known)
+            for view in (view for view in VIEWS.values() if not view.home):
+                homes = by_home(view, [recorded for recorded in past if recorded.event.topic in view.topics])
+                assert not fold(view, homes, lambda _: {}).poison
 
 
 TestCustomers = Customers.TestCase
