@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, Union
 
 import msgspec
-from msgspec.inspect import Metadata, StructType, Type, UnionType, type_info
+from msgspec.inspect import DictType, Metadata, StructType, Type, UnionType, VarTupleType, type_info
 from msgspec.structs import replace
 
 from adapters.postgres.keys import Cipher
@@ -34,6 +34,9 @@ def _inner(type_: Type) -> Callable[[str], bool] | Places | None:
             return is_personal
         case StructType():
             return _places(type_)
+        case VarTupleType(item_type=part) | DictType(value_type=part):
+            assert not _inner(part), "what is personal within a list or a map would stay in plain"
+            return None
         case _:
             return None
 

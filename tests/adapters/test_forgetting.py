@@ -21,12 +21,15 @@ from adapters.postgres.database import connected, prepare
 from adapters.postgres.erasing import scrub
 from adapters.postgres.log import WITH_ACTOR
 from adapters.postgres.mapper import UnreadableEvent
+from adapters.postgres.personal import PERSONAL, Places
 from adapters.postgres.rebuild import rebuild, roll_back
 from adapters.postgres.views import create_views
+from domain.events import EVENTS
 from domain.kernel import ROME
-from domain.subscription_events import SubscriptionStarted, UserConfigured
+from domain.subscription_events import PersonalDataErased, SubscriptionStarted, UserConfigured
 from projections.catalogue import VIEWS
 from tests.histories import frozen
+from tests.histories.shapes import shape
 from tests.office import BASE, SEAT, Office, Reply, an_office, service
 from tests.test_audit_command import Auditor
 from tests.test_command_line import Seatline
@@ -345,6 +348,25 @@ def test_what_is_sealed_counts_only_unchanged_and_in_its_place(office: Office) -
         office.tell("UPDATE seatline.stored_events SET state = %s WHERE notification_id = 2", state)
         with pytest.raises(UnreadableEvent, match="whose sealed part was changed: subscription/SUB-1@2, at position 2"):
             office.log.page(0, 100)
+
+
+NOBODY_S = {
+    "accepted_terms", "extends[]", "fraction", "hash", "method", "order_number", "payment_method", "permissions[]",
+    "price_list", "reference", "service_id", "sku", "subscription_id",
+}  # fmt: skip
+
+
+def test_every_text_in_an_event_is_personal_or_known_not_to_be() -> None:
+    for event in EVENTS:
+        texts = {place for place, words in shape(event).items() if "str" in words.split(" = ")[0].split(" | ")}
+        open_ = {place for place in texts if place.rpartition(".")[2] in NOBODY_S}
+        said = {"reason", "operator"} if event is PersonalDataErased else set()
+        assert texts - open_ - said == set(places(PERSONAL.get(event, {}))) - {"order_number"}
+
+
+def places(within: Places, at: str = "") -> Iterator[str]:
+    for name, inner in within.items():
+        yield from [at + name] if callable(inner) else places(inner, f"{at}{name}.")
 
 
 def test_workers_may_make_keys_and_destroy_none(office: Office) -> None:
