@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from domain.money import net, vat
-from domain.pricing import Quote, QuoteLine, quote_hash
+from domain.pricing import LEAP_DAY, Quote, QuoteLine, quote_hash
 from domain.terms import Anchor, ProrationRule, prorate, text
 
 NOTHING = Decimal("0.00")
@@ -48,8 +48,10 @@ def _of_line(quote: Quote, number: int, line: QuoteLine) -> list[Miscount]:
 @lru_cache(maxsize=8192)
 def _fractions(rule: ProrationRule, start: date, end: date) -> tuple[str, ...]:
     """What the dates of a line make of a year; two where a 28 February may stand for the 29th, which no line says."""
-    anchors = {Anchor.of(start, leap_day) for leap_day in (False, True)}
-    return tuple(sorted({text(prorate(rule, start, end, anchor=anchor)) for anchor in anchors}))
+    anchors = [Anchor.of(start)]
+    if Anchor.of(start, leap_day=True) != anchors[0]:
+        anchors.append(LEAP_DAY)
+    return tuple([text(prorate(rule, start, end, anchor=anchor)) for anchor in anchors])
 
 
 @lru_cache(maxsize=8192)

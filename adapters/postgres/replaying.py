@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow, tuple_row
 from adapters.postgres.hands import hands
 from adapters.postgres.keys import Cipher, Tampered
 from adapters.postgres.log import EventLog
-from adapters.postgres.mapper import State, UnreadableEvent, decode_state
+from adapters.postgres.mapper import UnreadableEvent, decode_state
 from adapters.postgres.memories import SEAL, is_personal
 from adapters.postgres.rebuild import Checked, check
 from domain.desk import KINDS, replay
@@ -28,6 +28,7 @@ from projections.view import AnyView
 PART = 5_000
 """Events in a part, about: what a thread holds in memory."""
 MANY = 100_000
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 Progress = Callable[[int, int], None]
 """Told how many events of how many have been replayed."""
@@ -222,8 +223,7 @@ class _Part:
         self._streams += 1
         if stream.partition("/")[0] not in KINDS:
             return self.tell(stream, "no kind of stream begins so")
-        states = self._states(stream, rows, kept.key if kept else None)
-        history = [(state.data, state.business_time) for state in states]
+        history = self._history(stream, rows, kept.key if kept else None)
         aggregate = replay(stream)
         remembered = kept.version if kept else 0
         try:
@@ -237,10 +237,10 @@ class _Part:
             self._compare_rest(aggregate, rows, due)
         return None
 
-    def _states(self, stream: str, rows: Iterable[TupleRow], key: bytes | None) -> list[State[Any]]:
+    def _history(self, stream: str, rows: Iterable[TupleRow], key: bytes | None) -> list[tuple[Any, datetime]]:
         """The events of a stream, as far as they are whole and stand one behind the other."""
-        states: list[State[Any]] = []
-        before = None
+        history: list[tuple[Any, datetime]] = []
+        before, quotes = BEGINNING, self._quotes
         for expected, (_, version, topic, state, _) in enumerate(rows, start=1):
             if version != expected:
                 self.tell(event_id(stream, expected), "version of the next event", expected, version)
@@ -250,16 +250,17 @@ class _Part:
             except UnreadableEvent:
                 self.tell(event_id(stream, version), f"can't be read as {topic}")
                 break
-            states.append(stored)
+            time, data = stored.business_time, stored.data
+            history.append((data, time))
             if not (stored.actor and stored.command_id and stored.price_list):
                 self.tell(event_id(stream, version), "actor, command or price list is empty")
-            if before is not None and stored.business_time < before:
-                self.tell(event_id(stream, version), "business time runs back", f"≥ {before}", stored.business_time)
-            before = stored.business_time
-            quote = getattr(stored.data, "quote", None)
-            if quote is not None and self._quotes.get(quote.hash) != quote:
+            if time < before:
+                self.tell(event_id(stream, version), "business time runs back", f"≥ {before}", time)
+            before = time
+            quote = getattr(data, "quote", None)
+            if quote is not None and quotes.get(quote.hash) != quote:
                 self._count_again(event_id(stream, version), quote)
-        return states
+        return history
 
     def _count_again(self, where: str, quote: Quote) -> None:
         # What has this hash is what was counted, and taking the hash is several times as fast.
