@@ -18,7 +18,9 @@ Progress = Callable[[str], None]
 """Told what is being done."""
 
 PATIENCE = 30.0
-"""Seconds for transactions to end that may still see what was deleted."""
+"""Seconds for transactions to end that still see what was deleted, or are at a table that is to be written anew."""
+GIVES_WAY = "100ms"
+"""How long others may wait behind us for a table that we don't get."""
 
 PAYMENTS_OF = """
     SELECT DISTINCT own.subject
@@ -109,11 +111,12 @@ def erase_rows(connection: Connection[Any], table: Table, subscription: str, pay
 
 def scrub(connection: Connection[Any], changed: Sequence[sql.Identifier], progress: Progress) -> list[Left]:
     """Write tables anew without the deleted rows, and drop the log that led to them; returns what is left to others."""
-    left = list(_wait_for_readers(connection))
+    until = time.monotonic() + PATIENCE
+    left = list(_wait_for_readers(connection, until))
     for table in changed:
         name = table.as_string(connection)
         progress(f"writing {name} anew")
-        left += _do(connection, f"VACUUM (FULL) {name}")
+        left += _write_anew(connection, name, until)
     progress("dropping the write-ahead log")
     for statement in ("CHECKPOINT", "SELECT pg_switch_wal()", "CHECKPOINT"):
         left += _do(connection, statement)
@@ -127,9 +130,8 @@ def scrub(connection: Connection[Any], changed: Sequence[sql.Identifier], progre
     return list(dict.fromkeys(left))
 
 
-def _wait_for_readers(connection: Connection[Any]) -> Iterator[Left]:
+def _wait_for_readers(connection: Connection[Any], until: float) -> Iterator[Left]:
     """Whoever still sees a deleted row keeps it in the table that is written anew."""
-    until = time.monotonic() + PATIENCE
     now = _one(connection, "SELECT pg_current_xact_id()::xid::text")
     while _one(connection, SEEING_OLD_ROWS, now):
         if time.monotonic() > until:
@@ -138,6 +140,23 @@ def _wait_for_readers(connection: Connection[Any]) -> Iterator[Left]:
             )
             return
         time.sleep(0.05)
+
+
+def _write_anew(connection: Connection[Any], name: str, until: float) -> Iterator[Left]:
+    """Without letting others wait behind whoever has the table: one tries again."""
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (GIVES_WAY,))
+    try:
+        while True:
+            try:
+                yield from _do(connection, f"VACUUM (FULL) {name}")
+                return
+            except psycopg.errors.LockNotAvailable:
+                if time.monotonic() > until:
+                    yield Left("somebody else has been at the table all the time", f"VACUUM (FULL) {name}")
+                    return
+                time.sleep(0.05)
+    finally:
+        connection.execute("RESET lock_timeout")
 
 
 def _do(connection: Connection[Any], statement: str) -> Iterator[Left]:
