@@ -18,6 +18,7 @@ from adapters.postgres.erasing import (
     generations,
     payments_of,
     scrub,
+    tables_emptied,
 )
 from adapters.postgres.log import EventLog
 from adapters.postgres.mapper import is_personal
@@ -81,28 +82,25 @@ def forget(
         raise Unknown(f"there is no subscription {subscription}")
     with log.session() as session:
         keys = session.ciphers([f"subscription/{subscription}", *map("payment/{}".format, payments)])
+    progress("bringing views up to date")
+    _advance(log)
     progress("emptying letters and errors")
     with log.connection() as connection, connection.transaction():
         # Before the keys go: afterwards nobody could say what to look for.
         letters = erase_letters(connection, subscription, _people(told), operator)
         effects, decisions = erase_notes(connection, subscription)
+        tables = generations(connection)
+        users = sum(count_rows(connection, table, subscription) for table in tables)
     if keys:
         progress("destroying keys")
         texts = [reference for reference in payments if f"payment/{reference}" in keys]
         decide(clerk, erasure(subscription, texts, reason=reason, operator=operator, time=time))
-    progress("bringing views up to date")
-    with log.connection() as connection:
-        tables = generations(connection)
-        users = sum(count_rows(connection, table, subscription) for table in tables)
-    while advance(log, live_tables):
-        pass
+    _advance(log)
     with log.connection() as connection:
         for table in tables:
             erase_rows(connection, table, subscription, payments)
-        changed = [table.name for table in tables] + [sql.Identifier("seatline", "keys")]
-        others = {"dead_letters": letters, "effects": effects, "effect_decisions": decisions}
-        changed += [sql.Identifier("seatline", name) for name, count in others.items() if count]
-        left = scrub(connection, changed, progress)
+        others = [sql.Identifier("seatline", name) for name in ("keys", *tables_emptied(connection, subscription))]
+        left = scrub(connection, [*(table.name for table in tables), *others], progress)
     return Forgotten(
         events=sum(map(is_personal, told)) if keys else 0,
         payments=[reference for reference in payments if f"payment/{reference}" in keys],
@@ -112,6 +110,11 @@ def forget(
         in_plain=sum(map(_is_in_plain, _told(log, subscription, payments))),
         left=left,
     )
+
+
+def _advance(log: EventLog) -> None:
+    while advance(log, live_tables):
+        pass
 
 
 def _told(log: EventLog, subscription: str, payments: Sequence[str]) -> list[Recorded]:

@@ -46,6 +46,14 @@ DECISIONS = """
     UPDATE seatline.effect_decisions SET operator = 'erased', reason = 'erased'
     WHERE effect_id IN (SELECT id FROM seatline.effects WHERE subject = %s) AND operator <> 'erased'
 """
+EMPTIED = """
+    SELECT 'dead_letters' WHERE EXISTS (SELECT FROM seatline.dead_letters WHERE decided_because = 'erased') UNION ALL
+    SELECT 'effects' WHERE EXISTS (SELECT FROM seatline.effects WHERE subject = %(of)s AND error = 'erased') UNION ALL
+    SELECT 'effect_decisions' WHERE EXISTS (
+        SELECT FROM seatline.effect_decisions JOIN seatline.effects ON id = effect_id
+        WHERE subject = %(of)s AND operator = 'erased'
+    )
+"""
 SEEING_OLD_ROWS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(%s::xid)
@@ -82,6 +90,12 @@ def erase_notes(connection: Connection[Any], subscription: str) -> tuple[int, in
     """Empty what went wrong with the subscription's effects, and what people said about it."""
     errors = connection.execute(ERRORS, (subscription,)).rowcount
     return errors, connection.execute(DECISIONS, (subscription,)).rowcount
+
+
+def tables_emptied(connection: Connection[Any], subscription: str) -> list[str]:
+    """Where letters and notes were emptied, by an erasure that was interrupted too."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return [name for (name,) in cursor.execute(EMPTIED, {"of": subscription})]
 
 
 def generations(connection: Connection[Any]) -> list[Table]:

@@ -152,7 +152,7 @@ def test_of_fifty_names_and_addresses_none_is_found_in_any_file_of_the_database(
         assert planted.found_in(home) == set()
         assert not erased.left
         assert not erased.in_plain
-        assert (erased.dead_letters, len(erased.payments)) == (2, 2)
+        assert (erased.users, erased.dead_letters, len(erased.payments)) == (21, 2, 2)
 
         assert told(office, OTHER) == of_others
         assert others.found_in(home)
@@ -261,6 +261,34 @@ def test_erasing_again_does_nothing_more(office: Office) -> None:
     head = office.log.head()
     assert erase(office).events == 0
     assert office.log.head() == head
+
+
+@pytest.mark.parametrize("step", ["decide", "erase_rows", "scrub"])
+def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
+    office: Office, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    some_users(office)
+    office.drain(office.projections())
+    rebuild(office.log, VIEWS["users"], lambda done, goal: None)
+    office.order_seats(1)
+    office.drain(office.email())
+    office.tell("UPDATE seatline.effects SET error = '550 annabianchi'")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"adapters.forgetting.{step}", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            erase(office)
+    written: list[str] = []
+    now = datetime.combine(office.now.date(), office.now.time(), ROME)
+    forget(office.log, office.another_clerk(), SUB, reason="again", operator="olga", time=now, progress=written.append)
+    assert 'writing "seatline"."effects" anew' in written
+    assert office.ask("SELECT error FROM seatline.effects") == [("erased",)]
+    assert office.ask("SELECT FROM seatline.keys") == []
+    assert office.ask("SELECT FROM read_model.users_1 UNION ALL SELECT FROM read_model.users_2") == []
+    assert office.facts().count("PersonalDataErased") == 1
 
 
 def test_whoever_comes_back_is_known_again_and_what_was_erased_stays_so(office: Office) -> None:

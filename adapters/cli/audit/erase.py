@@ -18,9 +18,7 @@ def erase(arguments: argparse.Namespace) -> int:
     if not arguments.reason.strip():
         raise Complaint("--reason: say why, and name no customer there: it is kept")
     if not arguments.yes and sys.stdin.isatty():
-        print(
-            f"Nobody will ever read again who is behind {subscription}: no backup here brings it back.", file=sys.stderr
-        )
+        print(f"This can't be undone: nobody will ever read again who is behind {subscription}.", file=sys.stderr)
         print("Type the subscription's id again to go on: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != subscription:
             raise Complaint("that is another id: nothing was erased", BAD_USAGE)
@@ -54,7 +52,10 @@ def _say(step: str) -> None:
 def _tell(subscription: str, forgotten: Forgotten) -> None:
     told = table(f"Forgotten: who is behind {subscription}", "where", "what was destroyed")
     told.add_row(
-        "events", f"the key of {forgotten.events:,}" if forgotten.events else "nothing: the key was gone already"
+        "events",
+        f"{forgotten.events:,} can no longer say who it was"
+        if forgotten.events
+        else "nothing: the key was gone already",
     )
     if forgotten.payments:
         told.add_row("payments", f"what the payer wrote: {', '.join(forgotten.payments)}")
