@@ -332,6 +332,8 @@ def test_workers_and_commands_need_no_more_than_their_role_may(
     auditor.seatline = worker
     assert auditor("seal").code == 0
     assert auditor("verify").code == 0
+    refused = auditor("erase", "SUB-1", "--reason", "asked for")
+    assert (refused.code, "as the owner of the schema" in refused.err) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import getpass
 import sys
 from datetime import datetime
 
-from adapters.cli import BAD_USAGE, DOMAIN_SAID_NO, DONE, Complaint
+from psycopg.errors import InsufficientPrivilege
+
+from adapters.cli import DOMAIN_SAID_NO, DONE, OUTSIDE_FAILED, Complaint
 from adapters.cli.show import console, print_json, table
 from adapters.forgetting import Forgotten, Unknown, forget
 from adapters.settings import load_settings
@@ -21,7 +23,7 @@ def erase(arguments: argparse.Namespace) -> int:
         print(f"This can't be undone: nobody will ever read again who is behind {subscription}.", file=sys.stderr)
         print("Type the subscription's id again to go on: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != subscription:
-            raise Complaint("that is another id: nothing was erased", BAD_USAGE)
+            raise Complaint("that is another id: nothing was erased")
     operator = arguments.operator or getpass.getuser()
     try:
         with engine(load_settings()) as wired:
@@ -36,6 +38,9 @@ def erase(arguments: argparse.Namespace) -> int:
             )
     except Unknown as error:
         raise Complaint(str(error), DOMAIN_SAID_NO) from None
+    except InsufficientPrivilege:
+        line = "this role may not destroy anything: run it as the owner of the schema, the same command does the rest"
+        raise Complaint(line, OUTSIDE_FAILED) from None
     if arguments.json:
         left = [one._asdict() for one in forgotten.left]
         print_json({"subscription": subscription} | forgotten._asdict() | {"left": left})
