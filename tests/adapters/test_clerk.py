@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -621,7 +621,11 @@ def test_a_clerk_draws_order_numbers_again_after_the_database_went_away_while_dr
     with ThreadPoolExecutor(1) as threads, psycopg.connect(office.url) as connection:
         connection.execute("ALTER SEQUENCE seatline.order_number_blocks INCREMENT BY 1")  # keeps others from drawing
         failed = threads.submit(office.handle, line)
-        query = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'seatline.order_number_blocks'::regclass"
+        query: LiteralString = (
+            "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND NOT granted"
+            " AND relation = 'seatline.order_number_blocks'::regclass"
+        )
         until(lambda: office.ask(query))
         office.tell("SELECT pg_terminate_backend(%s)", *office.ask(query)[0])
         assert isinstance(failed.exception(), DatabaseAway)

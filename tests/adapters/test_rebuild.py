@@ -3,7 +3,7 @@
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any, ClassVar, LiteralString
 
 import psycopg
 import pytest
@@ -24,6 +24,11 @@ from tests.adapters.test_views import Planted, content, history, parked, places,
 from tests.office import SUB, Office
 
 __all__ = ["history"]
+
+WAITING: LiteralString = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+"""Who waits for a lock in this database; other tests share the server."""
 
 
 def differing(office: Office, view: AnyView) -> int:
@@ -213,7 +218,7 @@ def test_a_part_that_the_server_still_works_on_for_a_killed_process_is_waited_fo
     with psycopg.connect(history.url) as killed, ThreadPoolExecutor(1) as thread:
         killed.execute("SELECT FROM seatline.rebuild_parts WHERE NOT done ORDER BY place LIMIT 1 FOR UPDATE")
         rebuilt = thread.submit(differing, history, VIEWS["seats"])
-        while not rebuilt.done() and not history.ask("SELECT FROM pg_locks WHERE NOT granted"):
+        while not rebuilt.done() and not history.ask(WAITING):
             time.sleep(0.01)
         killed.rollback()
         assert rebuilt.result() == 0
@@ -224,13 +229,14 @@ def test_a_rebuild_that_ended_when_it_was_ahead_of_a_view_that_lags_differs_in_n
     with psycopg.connect(history.url) as reader, ThreadPoolExecutor(1) as thread:
         reader.execute("SELECT FROM panel.seats")
         rebuilt = thread.submit(differing, history, VIEWS["seats"])
-        while not history.ask("SELECT FROM pg_locks WHERE NOT granted"):
+        while not history.ask(WAITING):
             time.sleep(0.01)
         history.start(subscription_id="SUB-3")
         while readers(history)["view:seats:2"] < history.log.head():
             time.sleep(0.01)
         while not rebuilt.done():
-            history.ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            for (pid,) in history.ask(WAITING):
+                history.tell("SELECT pg_terminate_backend(%s)", pid)
         assert rebuilt.exception()
     assert differing(history, VIEWS["seats"]) == 0
 
