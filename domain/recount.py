@@ -1,5 +1,6 @@
 """A quote counted again from the facts that stand in it, never from a price list (P1, P2)."""
 
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -23,29 +24,42 @@ class Miscount(NamedTuple):
 
 
 def miscounts(quote: Quote) -> list[Miscount]:
-    wrong = [miscount for number, line in enumerate(quote.lines, start=1) for miscount in _of_line(quote, number, line)]
+    wrong: list[Miscount] = []
+    net_total = NOTHING
+    for line in quote.lines:
+        fractions = SEATS if line.kind == "seats" else _fractions(quote.proration, line.start, line.end)
+        expected_net = _net(line.unit_price, line.quantity, line.fraction)
+        if line.fraction not in fractions or expected_net != line.net:
+            wrong += _of_line(line, fractions, expected_net)
+        net_total += line.net
+    tax = vat(quote.net, quote.vat_rate)
     expected = (
-        ("net", sum([line.net for line in quote.lines], NOTHING), quote.net),
-        ("vat", vat(quote.net, quote.vat_rate), quote.vat),
-        ("total", quote.net + quote.vat, quote.total),
-        ("expires_on", max([line.end for line in quote.lines], default=None), quote.expires_on),
-        ("hash", quote_hash(quote), quote.hash),
+        net_total,
+        tax,
+        quote.net + quote.vat,
+        max([line.end for line in quote.lines], default=None),
+        quote_hash(quote),
     )
-    return wrong + [Miscount(what, str(right), str(found)) for what, right, found in expected if right != found]
-
-
-def _of_line(quote: Quote, number: int, line: QuoteLine) -> list[Miscount]:
-    wrong = []
-    fractions = SEATS if line.kind == "seats" else _fractions(quote.proration, line.start, line.end)
-    if line.fraction not in fractions:
-        wrong.append(Miscount(f"line {number}, fraction", " or ".join(fractions), line.fraction))
-    share = _share(line.fraction)
-    if share is not None and (expected := net(line.unit_price, line.quantity, share)) != line.net:
-        wrong.append(Miscount(f"line {number}, net", str(expected), str(line.net)))
+    found = (quote.net, quote.vat, quote.total, quote.expires_on, quote.hash)
+    if expected != found:
+        names = ("net", "vat", "total", "expires_on", "hash")
+        wrong += [
+            Miscount(name, str(right), str(said))
+            for name, right, said in zip(names, expected, found, strict=True)
+            if right != said
+        ]
     return wrong
 
 
-@lru_cache(maxsize=8192)
+def _of_line(line: QuoteLine, fractions: tuple[str, ...], expected_net: Decimal | None) -> Iterator[Miscount]:
+    where = f"line from {line.start} to {line.end}"
+    if line.fraction not in fractions:
+        yield Miscount(f"{where}, fraction", " or ".join(fractions), line.fraction)
+    if expected_net not in (line.net, None):
+        yield Miscount(f"{where}, net", str(expected_net), str(line.net))
+
+
+@lru_cache(maxsize=32_768)
 def _fractions(rule: ProrationRule, start: date, end: date) -> tuple[str, ...]:
     """What the dates of a line make of a year; two where a 28 February may stand for the 29th, which no line says."""
     anchors = [Anchor.of(start)]
@@ -54,10 +68,10 @@ def _fractions(rule: ProrationRule, start: date, end: date) -> tuple[str, ...]:
     return tuple([text(prorate(rule, start, end, anchor=anchor)) for anchor in anchors])
 
 
-@lru_cache(maxsize=8192)
-def _share(fraction: str) -> Fraction | None:
-    """None if it is none."""
+@lru_cache(maxsize=32_768)
+def _net(unit_price: Decimal, quantity: int, fraction: str) -> Decimal | None:
+    """None if the fraction is none."""
     try:
-        return sum(map(Fraction, fraction.split("+")), start=Fraction())
+        return net(unit_price, quantity, sum(map(Fraction, fraction.split("+")), start=Fraction()))
     except (ValueError, ZeroDivisionError):
         return None

@@ -112,8 +112,16 @@ def longer(stored: dict[str, Any]) -> None:
 
 
 TOLD: dict[str, tuple[str, Change, str]] = {
-    "a line's net": ("order.order-placed.v1", cheaper, "quote, line 1, net: expected 36.00, found 1.00"),
-    "a fraction": ("cart.seats-chosen.v1", longer, "quote, line 2, fraction: expected 246/365, found 1"),
+    "a line's net": (
+        "order.order-placed.v1",
+        cheaper,
+        "quote, line from 2025-03-03 to 2026-03-03, net: expected 36.00, found 1.00",
+    ),
+    "a fraction": (
+        "cart.seats-chosen.v1",
+        longer,
+        "quote, line from 2025-06-30 to 2026-03-03, fraction: expected 246/365, found 1",
+    ),
     "the time": (
         "order.order-fulfilled.v1",
         lambda stored: stored.update(business_time="2020-01-01T00:00:00+00:00"),
