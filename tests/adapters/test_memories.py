@@ -7,8 +7,8 @@ import pytest
 
 from adapters.clerk import Clerk
 from adapters.cloudevents import parse
-from adapters.postgres.log import Fenced, Intake, Share
 from adapters.postgres.keys import Cipher
+from adapters.postgres.log import Fenced, Intake, Share
 from adapters.postgres.memories import opened, sealed
 from domain.desk import History, replay
 from domain.memory import LONG
