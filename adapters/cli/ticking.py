@@ -22,12 +22,13 @@ def ticking(name: str, afterwards: str = "") -> Iterator[Callable[[int, int], No
     with Progress(
         *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), speed_estimate_period=3600
     ) as bar:
-        task, began, first = bar.add_task(name, total=None, rate=0.0), time.monotonic(), 0
+        task, began = bar.add_task(name, total=None, rate=0.0), time.monotonic()
+        first: int | None = None
 
         def progress(done: int, goal: int) -> None:
             # What an earlier process had built tells nothing of this one's speed.
             nonlocal first
-            first = first or done
+            first = done if first is None else first
             bar.update(task, completed=done, total=goal, rate=(done - first) / (time.monotonic() - began))
             if done == goal and afterwards:
                 bar.update(task, description=f"{name}: {afterwards}")
