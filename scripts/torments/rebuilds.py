@@ -473,9 +473,8 @@ def torment(
             company.stop_writing()
             _wait_until(url, BEHIND, OPEN)
             before = _outside(url, office.message_ids, outside.keys)
-            for one in work:
-                rebuilder.rebuild(one)
-            rebuilder.roll_back(url, work[0].name, work[0].version)
+            last = [rebuilder.rebuild(one) for one in work]
+            rebuilder.roll_back(url, work[0].name, last[0].was_version)
             _wait_until(url, BEHIND, OPEN)
             if _outside(url, office.message_ids, outside.keys) != before:
                 company.complaints.append("rebuilds of a log that stood still changed something outside")
