@@ -63,7 +63,7 @@ def _of_line(line: QuoteLine, fractions: tuple[str, ...], expected_net: Decimal 
 def _fractions(rule: ProrationRule, start: date, end: date) -> tuple[str, ...]:
     """What the dates of a line make of a year; two where a 28 February may stand for the 29th, which no line says."""
     anchors = [Anchor.of(start)]
-    if Anchor.of(start, leap_day=True) != anchors[0]:
+    if start.month == 2 and Anchor.of(start, leap_day=True) != anchors[0]:
         anchors.append(LEAP_DAY)
     return tuple([text(prorate(rule, start, end, anchor=anchor)) for anchor in anchors])
 
@@ -72,6 +72,11 @@ def _fractions(rule: ProrationRule, start: date, end: date) -> tuple[str, ...]:
 def _net(unit_price: Decimal, quantity: int, fraction: str) -> Decimal | None:
     """None if the fraction is none."""
     try:
-        return net(unit_price, quantity, sum(map(Fraction, fraction.split("+")), start=Fraction()))
+        return net(unit_price, quantity, sum(map(_term, fraction.split("+")), start=Fraction()))
     except (ValueError, ZeroDivisionError):
         return None
+
+
+@lru_cache
+def _term(term: str) -> Fraction:
+    return Fraction(term)

@@ -225,12 +225,11 @@ class _Part:
             return self.tell(stream, "no kind of stream begins so")
         history = self._history(stream, rows, kept.key if kept else None)
         aggregate = replay(stream)
-        remembered = kept.version if kept else 0
         try:
-            aggregate.replay(history[:remembered])
             if kept:
+                aggregate.replay(history[: kept.version])
                 self._compare_memory(aggregate, kept)
-            aggregate.replay(history[remembered:])
+            aggregate.replay(history[aggregate.version :])
         except Exception as error:
             return self.tell(event_id(stream, aggregate.version + 1), f"can't be replayed ({type(error).__name__})")
         if len(history) == len(rows):
