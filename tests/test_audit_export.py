@@ -1,6 +1,7 @@
 """The log exported by an auditor, and an export checked where there is no database."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,12 @@ def test_what_does_not_fit_is_said_in_a_line(audit: Audit, tmp_path: Path) -> No
     assert audit("export", str(tmp_path / "e.jsonl"), "--format", "parquet").code == 2
     assert audit("export", str(tmp_path / "e.jsonl"), "--from", "yesterday").code == 2
     assert "no export" in audit("verify-export", str(tmp_path)).complaint
+
+
+def test_without_pyarrow_parquet_says_how_to_get_it(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused = audit("export", str(tmp_path / "e.parquet"))
+    assert (refused.code, "pip install 'seatline[parquet]'" in refused.complaint) == (2, True)
+    assert not list(tmp_path.glob("e.parquet*"))

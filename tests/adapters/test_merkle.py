@@ -2,11 +2,26 @@
 
 from hashlib import sha256
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.merkle import CHUNK, Tree, leaf, node, path_to, root_by, root_of, root_of_chunk
+from adapters.merkle import (
+    CHUNK,
+    Misplaced,
+    Tree,
+    leaf,
+    node,
+    path_to,
+    root_by,
+    root_of,
+    root_of_chunk,
+    root_of_some,
+)
+from adapters.seals import Seals
 
 contents = st.lists(st.binary(max_size=8), min_size=1, max_size=70, unique=True)
 hashes = st.binary(min_size=32, max_size=32)
@@ -81,3 +96,34 @@ def test_chunks_may_stand_for_their_leaves(size: int, data: st.DataObject) -> No
 def test_the_root_of_a_chunk_is_that_of_its_leaves() -> None:
     leaves = [leaf(str(number).encode()) for number in range(CHUNK)]
     assert root_of_chunk(b"".join(leaves)) == root_of(leaves)
+
+
+@given(st.lists(st.binary(max_size=3), min_size=1, max_size=70), st.data())
+def test_some_leaves_and_the_roots_between_them_give_the_root_and_others_another(
+    some: list[bytes], data: st.DataObject
+) -> None:
+    leaves = [leaf(content) for content in some]
+    places = sorted(data.draw(st.sets(st.integers(0, len(leaves) - 1), min_size=1)))
+
+    def between(first: int, last: int) -> bytes:
+        return by_the_book(leaves[first:last])
+
+    known = [(place, leaves[place]) for place in places]
+    assert root_of_some(len(leaves), known, between) == by_the_book(leaves)
+    changed = data.draw(st.integers(0, len(known) - 1))
+    known[changed] = (places[changed], leaf(b"changed"))
+    assert root_of_some(len(leaves), known, between) != by_the_book(leaves)
+
+
+@pytest.mark.parametrize("places", [(1, 0), (0, 0), (3,), (0, 1, 2, 3), (-1,)])
+def test_leaves_that_do_not_stand_one_behind_the_other_give_no_root(places: tuple[int, ...]) -> None:
+    with pytest.raises(Misplaced):
+        root_of_some(3, [(place, leaf(b"x")) for place in places], lambda first, last: leaf(b"x"))
+
+
+def test_seals_give_the_roots_between_also_of_whole_chunks(tmp_path: Path) -> None:
+    leaves = [leaf(b"%d" % number) for number in range(5 * CHUNK + 7)]
+    head = Seals(tmp_path).extend(None, [b"".join(leaves)], "here", "now", Ed25519PrivateKey.generate())
+    for places in ([0], [5 * CHUNK + 6], [3, 1500, 4 * CHUNK], [CHUNK, CHUNK + 1]):
+        known = [(place, leaves[place]) for place in places]
+        assert root_of_some(head.size, known, Seals(tmp_path).root_over) == head.root
