@@ -19,6 +19,7 @@ from adapters.postgres.erasing import (
     payments_of,
     scrub,
     tables_emptied,
+    wait_for_writers,
 )
 from adapters.postgres.log import EventLog
 from adapters.postgres.mapper import is_personal
@@ -97,10 +98,12 @@ def forget(
         decide(clerk, erasure(subscription, texts, reason=reason, operator=operator, time=time))
     _advance(log)
     with log.connection() as connection:
+        left = wait_for_writers(connection)
+        tables = generations(connection)
         for table in tables:
             erase_rows(connection, table, subscription, payments)
         others = [sql.Identifier("seatline", name) for name in ("keys", *tables_emptied(connection, subscription))]
-        left = scrub(connection, [*(table.name for table in tables), *others], progress)
+        left += scrub(connection, [*(table.name for table in tables), *others], progress)
     return Forgotten(
         events=sum(map(is_personal, told)) if keys else 0,
         payments=[reference for reference in payments if f"payment/{reference}" in keys],

@@ -36,7 +36,8 @@ LETTERS = """
     UPDATE seatline.dead_letters SET key = NULL, value = NULL, header_names = '{}', header_values = '{}',
         state = CASE state WHEN 'open' THEN 'skipped' ELSE state END,
         decided_by = %(operator)s, decided_because = 'erased', changed_at = now()
-    WHERE decided_because IS DISTINCT FROM 'erased' AND (key = %(subject)s OR EXISTS (
+    -- A person may have decided in that very word, which empties nothing.
+    WHERE (decided_because IS DISTINCT FROM 'erased' OR num_nonnulls(key, value) > 0) AND (key = %(subject)s OR EXISTS (
         SELECT FROM unnest(%(said)s::bytea[]) AS said, unnest(ARRAY[key, value] || header_values) AS part
         WHERE position(said IN part) > 0
     ))
@@ -44,7 +45,8 @@ LETTERS = """
 ERRORS = "UPDATE seatline.effects SET error = 'erased' WHERE subject = %s AND error <> 'erased'"
 DECISIONS = """
     UPDATE seatline.effect_decisions SET operator = 'erased', reason = 'erased'
-    WHERE effect_id IN (SELECT id FROM seatline.effects WHERE subject = %s) AND operator <> 'erased'
+    WHERE effect_id IN (SELECT id FROM seatline.effects WHERE subject = %s)
+        AND (operator, reason) <> ('erased', 'erased')
 """
 EMPTIED = """
     SELECT 'dead_letters' WHERE EXISTS (SELECT FROM seatline.dead_letters WHERE decided_because = 'erased') UNION ALL
@@ -57,6 +59,10 @@ EMPTIED = """
 SEEING_OLD_ROWS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(%s::xid)
+"""
+STILL_WRITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xid) > age(%s::xid)
 """
 
 
@@ -74,8 +80,9 @@ def payments_of(connection: Connection[Any], subscription: str) -> list[str]:
 
 
 def erase_letters(connection: Connection[Any], subscription: str, said: Collection[str], operator: str) -> int:
-    """Empty the dead letters that are keyed by the subscription or mention what is said of its people."""
-    forms = {form for text in said for form in (text.encode(), *_in_json(text))}
+    """Empty the dead letters that are keyed by the subscription, or mention it or what is said of its people."""
+    # Whoever was to be made a user by a letter is named nowhere else.
+    forms = {form for text in said for form in (text.encode(), *_in_json(text))} | {json.dumps(subscription).encode()}
     parameters = {"subject": subscription.encode(), "said": list(forms), "operator": operator}
     return connection.execute(LETTERS, parameters).rowcount
 
@@ -123,10 +130,16 @@ def erase_rows(connection: Connection[Any], table: Table, subscription: str, pay
 # What the server leaves in its files
 
 
+def wait_for_writers(connection: Connection[Any]) -> list[Left]:
+    """Whoever began to fold while there were keys, as a part of a rebuild, may still write who it was."""
+    until = time.monotonic() + PATIENCE
+    return list(_wait_for(STILL_WRITING, "may still write who it was", connection, until))
+
+
 def scrub(connection: Connection[Any], changed: Sequence[sql.Identifier], progress: Progress) -> list[Left]:
     """Write tables anew without the deleted rows, and drop the log that led to them; returns what is left to others."""
     until = time.monotonic() + PATIENCE
-    left = list(_wait_for_readers(connection, until))
+    left = list(_wait_for(SEEING_OLD_ROWS, "still sees the deleted rows", connection, until))
     for table in changed:
         name = table.as_string(connection)
         progress(f"writing {name} anew")
@@ -144,14 +157,12 @@ def scrub(connection: Connection[Any], changed: Sequence[sql.Identifier], progre
     return list(dict.fromkeys(left))
 
 
-def _wait_for_readers(connection: Connection[Any], until: float) -> Iterator[Left]:
-    """Whoever still sees a deleted row keeps it in the table that is written anew."""
+def _wait_for(who: LiteralString, does: str, connection: Connection[Any], until: float) -> Iterator[Left]:
+    """Until nobody is left from before now who keeps deleted rows in a table, or adds to it."""
     now = _one(connection, "SELECT pg_current_xact_id()::xid::text")
-    while _one(connection, SEEING_OLD_ROWS, now):
+    while _one(connection, who, now):
         if time.monotonic() > until:
-            yield Left(
-                "a transaction that began before still sees the deleted rows", "when it has ended, erase once more"
-            )
+            yield Left(f"a transaction that began before {does}", "when it has ended, erase once more")
             return
         time.sleep(0.05)
 

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -17,8 +19,9 @@ from adapters.embedded import embedded_postgres, temporary_home
 from adapters.forgetting import Forgotten, Unknown, forget
 from adapters.kafka.envelopes import headers
 from adapters.panel import panel_now, panel_then
+from adapters.postgres import building
 from adapters.postgres.database import connected, prepare
-from adapters.postgres.erasing import scrub
+from adapters.postgres.erasing import Left, scrub, wait_for_writers
 from adapters.postgres.log import WITH_ACTOR
 from adapters.postgres.mapper import UnreadableEvent
 from adapters.postgres.personal import PERSONAL, Places
@@ -28,6 +31,7 @@ from domain.events import EVENTS
 from domain.kernel import ROME
 from domain.subscription_events import PersonalDataErased, SubscriptionStarted, UserConfigured
 from projections.catalogue import VIEWS
+from projections.folding import fold
 from tests.histories import frozen
 from tests.histories.shapes import shape
 from tests.office import BASE, SEAT, Office, Reply, an_office, service
@@ -250,6 +254,48 @@ def test_a_table_that_a_view_goes_back_to_names_nobody(office: Office) -> None:
     erase(office)
     roll_back(office.log, VIEWS["users"])
     assert users(office) == []
+
+
+def test_a_part_of_a_rebuild_that_read_with_the_key_leaves_nobody_in_the_new_table(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_users(office)
+    office.drain(office.projections())
+    with office.log.connection() as connection:
+        build = building.begin(connection, VIEWS["users"])
+    has_read, go_on = Event(), Event()
+
+    def hold(*arguments: Any) -> Any:
+        has_read.set()
+        assert go_on.wait(30)
+        return fold(*arguments)
+
+    def wait_until_others_are_waited_for(connection: Any) -> list[Left]:
+        go_on.set()
+        return wait_for_writers(connection)
+
+    monkeypatch.setattr(building, "fold", hold)
+    monkeypatch.setattr("adapters.forgetting.wait_for_writers", wait_until_others_are_waited_for)
+    with ThreadPoolExecutor(1) as threads:
+        part = threads.submit(building._fold_a_part, office.log, build)
+        assert has_read.wait(30)
+        assert not erase(office).left
+        assert part.result()
+    assert office.ask("SELECT FROM read_model.users_2") == []
+
+
+def test_a_letter_is_emptied_that_tells_of_the_subscription_or_was_called_erased(office: Office) -> None:
+    some_users(office)
+    office.tell(
+        'INSERT INTO seatline.dead_letters (topic, partition, "offset", key, value, header_names, header_values,'
+        " reason, state, decided_by, decided_because) VALUES"
+        " ('c', 0, 0, 'SUB-1', 'paolaverdi', '{}', '{}', 'no JSON', 'skipped', 'olga', 'erased'),"
+        " ('c', 0, 1, NULL, '{\"subscription_id\":\"SUB-1\",\"username\":\"paolaverdi\"', '{}', '{}', '', 'open',"
+        " NULL, NULL),"
+        " ('c', 0, 2, NULL, '{\"subscription_id\":\"SUB-10\"}', '{}', '{}', '', 'open', NULL, NULL)"
+    )
+    assert erase(office).dead_letters == 2
+    assert office.ask('SELECT "offset" FROM seatline.dead_letters WHERE value IS NOT NULL') == [(2,)]
 
 
 # Again, and afterwards
