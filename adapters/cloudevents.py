@@ -24,6 +24,8 @@ _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HIGH_CONTROL = re.compile("[\x7f-\x9f]")
 _RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
 """Ids that the engine gives its own commands; nobody may use one up before."""
+_RESERVED_ACTORS = re.compile("seatline/|pseudonym:")
+"""Workers, who are stored in plain, and those who have been forgotten: nobody may pass for one."""
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context; whatever else stands there is ignored like an unknown attribute."""
 _ATTRIBUTES = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "time", "actor", "traceparent")}
@@ -89,7 +91,7 @@ def _parse_plain(raw: bytes) -> Command | None:
             type=type_,
             source=source,
             time=_time(envelope.time),
-            actor=actor if actor and len(actor) <= _LONGEST else source,
+            actor=_actor(actor, source),
             data=data,
             fingerprint=_digest(type_, written),
             traceparent=_traceparent(envelope.traceparent),
@@ -157,20 +159,25 @@ def _command(envelope: dict[str, Any]) -> Command:
     source = _text(envelope, "source")
     if _RESERVED.match(id_):
         raise Unreadable("ids that begin like this are the engine's own")
-    actor = envelope.get("actor", source)
-    if not isinstance(actor, str) or not 0 < len(actor) <= _LONGEST:
-        actor = source
     data = envelope.get("data")
     return Command(
         id=id_,
         type=type_,
         source=source,
         time=_time(envelope.get("time")),
-        actor=actor,
+        actor=_actor(envelope.get("actor"), source),
         data=parse_data(type_, data),
         fingerprint=fingerprint(type_, data),
         traceparent=_traceparent(envelope.get("traceparent")),
     )
+
+
+def _actor(named: object, source: str) -> str:
+    """Whoever isn't named, or not fitly, is known by where the command comes from."""
+    actor = named if isinstance(named, str) and 0 < len(named) <= _LONGEST else source
+    if _RESERVED_ACTORS.match(actor):
+        raise Unreadable("actors that begin like this are the engine's own")
+    return actor
 
 
 def _traceparent(trace: object) -> str | None:

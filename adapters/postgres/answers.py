@@ -3,7 +3,8 @@
 import msgspec
 from pydantic_core import to_json
 
-from adapters.postgres.keys import Cipher
+from adapters.postgres.keys import Cipher, Tampered
+from adapters.postgres.mapper import UnreadableEvent
 
 BEGIN = ',"sealed":'
 """How what is kept of such an answer begins, and of no other."""
@@ -35,9 +36,12 @@ def owner_of_answer(body: str) -> str | None:
 
 
 def opened_answer(command_id: str, body: str, cipher: Cipher | None) -> str:
-    """The answer as it was given, or what can still be said of it."""
+    """The answer as it was given, or what can still be said of it; raises UnreadableEvent."""
     kept = _decode(body.removeprefix(BEGIN))
-    plain = cipher.open(kept.body, _place(command_id)) if cipher else None
+    try:
+        plain = cipher.open(kept.body, _place(command_id)) if cipher else None
+    except Tampered as error:
+        raise UnreadableEvent(f"the answer that was kept to command {command_id} was changed") from error
     if plain is None:
         return f',"code":"{kept.code}","message":{to_json(ERASED).decode()},"events":[]'
     return plain.decode()

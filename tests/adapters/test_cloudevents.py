@@ -272,6 +272,12 @@ def test_the_actor_is_the_source_where_none_is_named() -> None:
     assert parse(line(actor="x" * 201)).actor == "/tests"
 
 
+@pytest.mark.parametrize("actor", ["seatline/mario", "pseudonym:0123456789abcdef"])
+def test_nobody_passes_for_a_worker_or_for_somebody_who_was_forgotten(actor: str) -> None:
+    assert "engine's own" in reason(line(actor=actor))
+    assert "engine's own" in reason(line(actor=None, source=actor))
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

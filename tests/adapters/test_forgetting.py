@@ -374,6 +374,20 @@ def test_who_was_in_the_way_is_kept_sealed_in_the_answer(office: Office) -> None
     assert again["message"]["en"] == "This answer held personal data, which was erased."
 
 
+def test_a_kept_answer_that_was_changed_is_named(office: Office) -> None:
+    some_users(office)
+    rejected = office.line("delete-user", username="nobodyofours", id="gone")
+    office.handle(rejected)
+    other = office.line("delete-user", username="nobodyeither", id="other")
+    office.handle(other)
+    office.tell(
+        "UPDATE seatline.answers SET body = (SELECT body FROM seatline.answers WHERE command_id = 'other')"
+        " WHERE command_id = 'gone'"
+    )
+    with pytest.raises(UnreadableEvent, match="command gone was changed"):
+        office.handle(rejected)
+
+
 def test_a_subscription_that_never_was_can_not_be_forgotten(office: Office) -> None:
     with pytest.raises(Unknown):
         erase(office)
