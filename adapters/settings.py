@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AnyHttpUrl, Field, Secret, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from consumers.letters import Seller
+from consumers.seller import Seller
 from domain.kernel import Checked
 from domain.pricing import PriceList
 

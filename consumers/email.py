@@ -6,7 +6,8 @@ from email.message import EmailMessage
 from typing import Protocol
 
 from consumers.effects import Effect, NoLongerNeeded, Refused
-from consumers.letters import Seller, payment_instructions, seats_on_panel
+from consumers.letters import payment_instructions, seats_on_panel
+from consumers.seller import Seller
 from domain.kernel import Recorded
 from domain.order import Order, OrderFulfilled, OrderPlaced
 from domain.pricing import PriceList

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address, HeaderRegistry
@@ -13,14 +12,17 @@ from email.utils import format_datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import TypeAdapter
+from stdnum import iso11649
 
+from consumers.remittance import code_line, creditor_reference, customer_code, transfer_qr
+from consumers.seller import Seller, header_text
 from consumers.words import Language, Words
-from domain.commands import Email, Line
-from domain.kernel import ROME, Checked
+from domain.commands import Email
+from domain.kernel import ROME
 from domain.order import OrderFulfilled, OrderPlaced
 from domain.pricing import Item, Method, PriceList
 from domain.subscription_events import AccountHolder
@@ -31,56 +33,26 @@ LONGEST_LINE = 998
 """Bytes without the line's end, by RFC 5322."""
 
 
-def _plain(text: str) -> str:
-    """A text that may stand in a header; ValueError if it could end the header or open an encoded word."""
-    if "=?" in text or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-        raise ValueError("control characters and `=?` may not stand in a mail header")
-    return text
-
-
-def _iban(iban: str) -> str:
-    if int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97 != 1:
-        raise ValueError("the check digits of the IBAN are wrong")
-    return iban
-
-
-Url = Annotated[str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$")]
-
-
-class Seller(Checked):
-    """Who sells: the seller's own data as letters show it, from the price list's file."""
-
-    name: Annotated[Line, AfterValidator(_plain)]
-    email: Email
-    iban: Annotated[str, Field(pattern=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"), AfterValidator(_iban)]
-    postal_account: Annotated[str, Field(pattern=r"^[0-9]{1,12}$")]
-    panel_url: Url
-    payment_url: Url
-    """Where an order is paid at once; the order number follows as the last part of the path."""
-
-    @property
-    def iban_in_groups(self) -> str:
-        return " ".join(textwrap.wrap(self.iban, 4))
-
-    @property
-    def domain(self) -> str:
-        return self.email.rpartition("@")[2]
-
-    def payment_link(self, order_number: str) -> str:
-        return f"{self.payment_url.rstrip('/')}/{order_number}"
-
-
 def payment_instructions(
     placed: OrderPlaced, *, event_id: str, at: datetime, holder: AccountHolder, prices: PriceList, seller: Seller
 ) -> EmailMessage:
     """How to complete an order that was not paid immediately (O3, O4)."""
-    facts = {
+    number, total = placed.order_number, placed.quote.total
+    facts: dict[str, object] = {
         "placed": placed,
         "names": _names(placed, prices, holder.language),
         "method": _name(prices.by_method.get(placed.payment_method), placed.payment_method, holder.language),
-        "payment_link": seller.payment_link(placed.order_number),
     }
-    return _letter("payment_instructions", facts, event_id=event_id, at=at, holder=holder, seller=seller)
+    picture = None
+    match placed.payment_method:
+        case "bank_transfer":
+            facts["reference"] = iso11649.format(creditor_reference(number))
+            picture = transfer_qr(seller, number, total) if total else None
+        case "postal_slip":
+            facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, total)}
+        case _:
+            facts["payment_link"] = seller.payment_link(number)
+    return _letter("payment_instructions", facts, picture, event_id=event_id, at=at, holder=holder, seller=seller)
 
 
 def seats_on_panel(
@@ -108,15 +80,23 @@ def _name(sold: Item | Method | None, code: str, language: Language) -> str:
 
 
 def _letter(
-    template: str, facts: Mapping[str, object], *, event_id: str, at: datetime, holder: AccountHolder, seller: Seller
+    template: str,
+    facts: Mapping[str, object],
+    picture: bytes | None = None,
+    *,
+    event_id: str,
+    at: datetime,
+    holder: AccountHolder,
+    seller: Seller,
 ) -> EmailMessage:
     """One event's letter, always the same bytes; ValueError if the holder's data can't stand in a mail header."""
-    facts = {**facts, "holder": holder, "seller": seller}
-    subject, text = _rendered(template, holder.language, "text", facts)
-    _, html = _rendered(template, holder.language, "html", facts)
     # Random ids and boundaries would make a second copy another letter.
     fingerprint = sha256(f"{template} {event_id}".encode()).hexdigest()[:32]
     boundary = f"=_{fingerprint}"
+    picture_id = f"qr.{fingerprint}@{seller.domain}" if picture else None
+    facts = {**facts, "holder": holder, "seller": seller, "picture_id": picture_id}
+    subject, text = _rendered(template, holder.language, "text", facts)
+    _, html = _rendered(template, holder.language, "html", facts)
     headers = {
         "From": str(_mailbox(seller.name, seller.email)),
         "To": str(_mailbox(holder.name, holder.email)),
@@ -129,11 +109,22 @@ def _letter(
     message = EmailMessage(policy=SMTP)
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
+    if picture and picture_id:
+        _show(picture, picture_id, message, boundary)
     message.set_boundary(boundary)
     for name, value in headers.items():
         message[name] = value
     mime = {"MIME-Version": "1.0", "Content-Type": f'multipart/alternative; boundary="{boundary}"'}
     return _verified(message, headers | mime)
+
+
+def _show(picture: bytes, picture_id: str, message: EmailMessage, boundary: str) -> None:
+    """Put a PNG beside the HTML that shows it, so that it needs no network."""
+    page = message.get_body(("html",))
+    assert isinstance(page, EmailMessage)
+    page.add_related(picture, "image", "png", cid=f"<{picture_id}>", disposition="inline", filename="qr.png")
+    page.set_param("type", "text/html")
+    page.set_boundary(f"{boundary}_page")
 
 
 def _mailbox(name: str, email: str) -> Address:
@@ -146,7 +137,7 @@ def _mailbox(name: str, email: str) -> Address:
         nameless = Address(addr_spec=EMAIL.validate_python(email))
     except ValueError:
         raise ValueError("no mail can be sent to this address") from None
-    named = Address(" ".join(_plain(name).split()), addr_spec=email)
+    named = Address(" ".join(header_text(name).split()), addr_spec=email)
     _, *more_lines = HeaderRegistry()("From", str(named)).fold(policy=SMTP).splitlines()
     return named if more_lines in ([], [f" <{email}>"]) else nameless
 
