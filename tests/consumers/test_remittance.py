@@ -21,7 +21,7 @@ from consumers.letters import payment_instructions
 from consumers.remittance import code_line, creditor_reference, customer_code
 from consumers.seller import Seller
 from domain.order import OrderPlaced
-from domain.pricing import Quote, seats_quote
+from domain.pricing import PriceList, seats_quote
 from domain.subscription_events import AccountHolder
 
 PRICE_LIST = (files("adapters") / "price_list.toml").read_text(encoding="utf-8")
@@ -41,30 +41,27 @@ def instructions(
     language: Literal["it", "en"] = "it",
     of: Seller = SHOPFRONT.seller,
     order_number: str = "10000016",
+    prices: PriceList = SHOPFRONT.prices,
 ) -> EmailMessage:
     """The letter as its reader's program takes it apart."""
     letter = payment_instructions(
-        order(method, order_number),
+        order(method, order_number, prices),
         event_id="order/10000016@1",
         at=datetime(2026, 3, 2, 8, 15, tzinfo=UTC),
         holder=AccountHolder(name="Studio Bianchi", email="anna@studio.example", language=language),
-        prices=SHOPFRONT.prices,
+        prices=prices,
         seller=of,
     )
     return message_from_bytes(letter.as_bytes(), policy=default)
 
 
-def quote() -> Quote:
-    three_seats = seats_quote(SHOPFRONT.prices, 3, (), extend=False, on=date(2026, 3, 2))
-    assert three_seats.total == Decimal("43.92")
-    return three_seats
-
-
-def order(method: str, order_number: str) -> OrderPlaced:
+def order(method: str, order_number: str, prices: PriceList) -> OrderPlaced:
+    three_seats = seats_quote(prices, 3, (), extend=False, on=date(2026, 3, 2))
+    assert three_seats
     return OrderPlaced(
         order_number=order_number,
         subscription_id="SUB-1001",
-        quote=quote(),
+        quote=three_seats,
         payment_method=method,
         immediate=False,
         registration_days=3,
@@ -153,6 +150,14 @@ def test_only_a_bank_transfer_has_a_qr_code(method: str) -> None:
     letter = instructions(method)
     assert not pictures(letter)
     assert "<img" not in body(letter, "html")
+
+
+def test_an_order_that_costs_nothing_has_no_transfer_to_scan() -> None:
+    given_away = [{**item, "unit_price": "0"} for item in tomllib.loads(PRICE_LIST)["items"]]
+    prices = PriceList.model_validate({**tomllib.loads(PRICE_LIST.partition("[seller]")[0]), "items": given_away})
+    letter = instructions(prices=prices)
+    assert "0,00" in body(letter)
+    assert not pictures(letter)
 
 
 def test_7_a_letter_with_its_picture_is_the_same_bytes_each_time() -> None:
