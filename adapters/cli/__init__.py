@@ -152,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     letters = command("dead-letters", "show records that could not be read as commands, and decide about them")
     _add_dead_letters(letters)
 
+    _add_payments(command("payments", "register what bank statements say, and decide about money that found no order"))
+
     _add_audits(command("audit", "seal the history, and prove that nobody has changed it since"))
     return parser
 
@@ -175,6 +177,29 @@ def _add_dead_letters(letters: argparse.ArgumentParser) -> None:
     retry = action("retry", "put the record on the commands topic again, as it came")
     skip = action("skip", "leave it undone")
     _add_verdict(retry, skip, kind=int)
+
+
+def _add_payments(payments: argparse.ArgumentParser) -> None:
+    action = _actions(payments)
+    import_ = action("import", "register the credits of camt.053 and camt.054 files; doing so again changes nothing")
+    import_.add_argument("files", nargs="+", metavar="FILE")
+    import_.add_argument("--dry-run", action="store_true", help="only show what would be registered")
+    import_.add_argument("--method", choices=("bank_transfer", "postal_slip"), help="default: as the bank's codes say")
+    shown = action("list", "show payments that wait for a person")
+    shown.add_argument("--state", choices=("orphan", "surplus", "late", "partial"), help="default: all four")
+    action("refund-due", "show what is to be paid back")
+    match = action("match", "say which order a payment is for")
+    unmatch = action("unmatch", "take a payment back from an order that is not yet paid")
+    split = action("split", "divide a payment among orders")
+    refund = action("refund", "note that money was paid back")
+    for decision in (match, unmatch, split, refund):
+        decision.add_argument("reference", metavar="REF")
+    for of_order in (match, unmatch):
+        of_order.add_argument("order", metavar="ORDER")
+    split.add_argument("parts", nargs="+", metavar="ORDER=AMOUNT")
+    refund.add_argument("amount", metavar="AMOUNT")
+    for by_operator in (import_, match, unmatch, split, refund):
+        by_operator.add_argument("--operator", metavar="NAME", help="who decides (default: the system's user)")
 
 
 def _add_audits(audit: argparse.ArgumentParser) -> None:

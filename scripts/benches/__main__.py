@@ -11,7 +11,20 @@ from importlib import import_module
 from scripts.benches.figures import Report, machine
 from scripts.benches.stage import Stage
 
-BENCHES = ("ingest", "single", "callers", "start", "kafka", "long", "fresh", "projections", "rebuild", "scale", "audit")
+BENCHES = (
+    "ingest",
+    "single",
+    "callers",
+    "start",
+    "kafka",
+    "long",
+    "fresh",
+    "projections",
+    "rebuild",
+    "scale",
+    "audit",
+    "statements",
+)
 
 
 def main() -> None:

@@ -1,0 +1,173 @@
+"""`seatline payments`: bank statements in, and what a person decides about money that found no order."""
+
+import argparse
+import getpass
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import uuid4
+
+from psycopg.rows import dict_row
+from pydantic_core import to_json
+
+from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
+from adapters.cli.show import cell, console, print_json, table
+from adapters.settings import load_settings
+from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
+from adapters.statements.importing import Importer, Outcome, became, command
+from adapters.wiring import Engine, engine
+
+LIST: LiteralString = """
+    SELECT reference, p.order_number, amount, allocated, unallocated, refundable, value_date,
+        CASE WHEN p.state = 'allocated' THEN 'partial' ELSE p.state END AS state
+    FROM panel.payments p LEFT JOIN panel.orders o ON o.order_number = p.order_number AND p.state = 'allocated'
+    WHERE (p.state IN ('orphan', 'surplus', 'late') OR o.status = 'awaiting_payment')
+        AND coalesce(%(state)s::text = CASE WHEN p.state = 'allocated' THEN 'partial' ELSE p.state END, true)
+    ORDER BY value_date, reference
+"""
+REFUND_DUE: LiteralString = """
+    SELECT reference, order_number, state, refundable AS refund, value_date
+    FROM panel.payments WHERE refundable > 0 ORDER BY value_date, reference
+"""
+Came = Outcome | NotTaken
+
+
+def run(arguments: argparse.Namespace) -> int:
+    operator = getattr(arguments, "operator", None) or getpass.getuser()
+    if arguments.action == "import":
+        return _import(arguments, operator)
+    with engine(load_settings()) as wired:
+        match arguments.action:
+            case "list":
+                return _show(wired, arguments, "Payments", LIST, {"state": arguments.state})
+            case "refund-due":
+                return _show(wired, arguments, "To be paid back", REFUND_DUE, {})
+            case _:
+                return _decide(wired, arguments, operator)
+
+
+# Import
+
+
+def _import(arguments: argparse.Namespace, operator: str) -> int:
+    paths = [Path(name) for name in arguments.files]
+    for path in paths:
+        try:
+            check(path)
+        except UnreadableStatement as error:
+            raise Complaint(f"{path}: {error}; nothing was registered") from None
+    came: list[Came] = []
+    settings = load_settings()
+    with engine(settings) as wired:
+        importer = Importer(wired.log, wired.clerk(), operator, method=arguments.method)
+        take = importer.foresee if arguments.dry_run else importer.register
+        for path in paths:
+            entries = read(path)
+            while batch := list(islice(entries, settings.batch_size)):
+                outcomes = iter(take([entry for entry in batch if isinstance(entry, Credit)]))
+                taken = [entry if isinstance(entry, NotTaken) else next(outcomes) for entry in batch]
+                if arguments.json:
+                    sys.stdout.writelines(f"{_line(path, one)}\n" for one in taken)
+                came += taken
+    if not arguments.json:
+        _report(came)
+    return DOMAIN_SAID_NO if any(isinstance(one, NotTaken) or one.needs_a_person for one in came) else DONE
+
+
+def _line(path: Path, one: Came) -> str:
+    if isinstance(one, NotTaken):
+        told: dict[str, object] = {"became": "left out", "why": one.why, **one._asdict()}
+    else:
+        told = {"became": one.became, "code": one.code, "orders": one.orders, "suggestions": one.suggestions}
+        told |= one.credit._asdict()
+    return to_json({"file": str(path), **told}).decode()
+
+
+def _report(came: Sequence[Came]) -> None:
+    listed = table("Payments", "booked", "amount", "order", "what became of it", "reference", right=("amount",))
+    sums, counts = Counter[str](), Counter[str]()
+    for one in came:
+        if isinstance(one, NotTaken):
+            said = f"left out: {one.why.replace('_', ' ')}"
+            sign = "" if one.is_credit else "-"
+            listed.add_row(one.booked, f"{sign}{one.amount:,.2f} {one.currency}", "–", said, one.note)
+            if one.why != "batch_without_amounts":
+                continue
+        else:
+            said, credit = one.became, one.credit
+            hint = f" ({one.code})" if one.code else ""
+            hint += f", perhaps {' or '.join(one.suggestions)}" if one.suggestions else ""
+            orders = " ".join(one.orders) or f"“{credit.typed}”"
+            listed.add_row(credit.booked, f"{credit.amount:,.2f}", orders, f"{said}{hint}", credit.reference)
+        counts[said] += 1
+        sums[said] += one.amount if isinstance(one, NotTaken) else one.credit.amount  # type: ignore[assignment]
+    if came:
+        console().print(listed)
+    for said, count in sorted(counts.items()):
+        print(f"{said}: {count:,}, {sums[said]:,.2f} EUR")
+    print(f"all booked credits in euro: {counts.total():,}, {sum(sums.values(), start=Decimal(0)):,.2f} EUR")
+
+
+# The work-list
+
+
+def _show(
+    wired: Engine, arguments: argparse.Namespace, title: str, query: LiteralString, wanted: dict[str, Any]
+) -> int:
+    with wired.log.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, wanted).fetchall()
+    if arguments.json:
+        print_json(rows)
+    elif not rows:
+        print("No payment waits for anybody.")
+    else:
+        figures = ("amount", "allocated", "unallocated", "refundable", "refund")
+        listed = table(title, *(name.replace("_", " ") for name in rows[0]), right=figures)
+        for row in rows:
+            listed.add_row(*map(cell, row.values()))
+        console().print(listed)
+    return DONE
+
+
+def _decide(wired: Engine, arguments: argparse.Namespace, operator: str) -> int:
+    name, data = _asked(arguments)
+    asked = command(
+        f"payments:{uuid4()}", name, {**data, "operator": operator}, operator=operator, time=datetime.now(UTC)
+    )
+    [answer] = wired.clerk().handle([asked])
+    if arguments.json:
+        print(answer.line())
+    elif answer.counts_as_rejected:
+        said = json.loads(answer.line())
+        print(f"{arguments.reference}: {said['message']['en']} ({said['code']})")
+    else:
+        result = {"match": became(answer.events), "split": became(answer.events)}.get(arguments.action, "done")
+        print(f"{arguments.reference}: {arguments.action} – {result}")
+    return DOMAIN_SAID_NO if answer.counts_as_rejected else DONE
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[str, dict[str, object]]:
+    """The command's name and its data without the operator."""
+    data: dict[str, object] = {"reference": arguments.reference}
+    match arguments.action:
+        case "match" | "unmatch":
+            data["order_number"] = arguments.order
+        case "split":
+            data["parts"] = list(_parts(arguments.parts))
+        case "refund":
+            data["amount"] = arguments.amount
+    return f"{arguments.action}-payment", data
+
+
+def _parts(texts: Sequence[str]) -> Iterator[dict[str, str]]:
+    for text in texts:
+        number, equals, amount = text.partition("=")
+        if not equals:
+            raise Complaint(f"{text}: a part is written ORDER=AMOUNT, such as 1000002=64.39")
+        yield {"order_number": number, "amount": amount}

@@ -1,0 +1,1 @@
+"""Bank statements: what they hold, which orders it is for, and its way into the books."""

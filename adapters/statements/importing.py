@@ -1,0 +1,214 @@
+"""Registers what a statement says came in, and tells what became of each payment."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, LiteralString, NamedTuple
+
+from psycopg.rows import tuple_row
+
+from adapters.clerk import Answer, Clerk
+from adapters.postgres.log import EventLog
+from adapters.reasons import is_nearly
+from adapters.statements.camt import Credit, Method
+from adapters.statements.matching import is_same_person, named
+from domain.commands import PREFIX, Command, parse_data
+from domain.desk import replay
+from domain.kernel import ROME, Aggregate, Recorded
+from domain.order import Order, OrderPaid, OrderPartlyPaid
+from domain.payment import Payment, PaymentRefundDue
+from domain.subscription import Subscription
+
+SETTLED = {"paid", "already registered", "would be registered"}
+"""What asks for nobody's attention."""
+MOST_CANDIDATES = 500
+"""Open orders of a batch's amounts whose account holders are looked at for a suggestion, the newest first."""
+
+OPEN_ORDERS: LiteralString = """
+    SELECT order_number, subscription_id, total - paid AS missing FROM panel.orders
+    WHERE status = 'awaiting_payment' AND total - paid = ANY(%s) ORDER BY placed_at DESC, order_number LIMIT %s
+"""
+
+
+class Outcome(NamedTuple):
+    """What became of one credit."""
+
+    credit: Credit
+    orders: Sequence[str]
+    """Those that it named."""
+    became: str
+    code: str | None = None
+    """Of the refusal."""
+    suggestions: Sequence[str] = ()
+    """Orders that an orphan may be for: an operator decides."""
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self.became not in SETTLED
+
+
+class OpenOrder(NamedTuple):
+    number: str
+    missing: Decimal
+    holder: str
+
+
+class Importer:
+    """Takes credits in batches; taking one again changes nothing."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        clerk: Clerk,
+        operator: str,
+        *,
+        method: Method | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`method` overrules what the bank's codes say."""
+        self._log, self._clerk, self._operator, self._method, self._clock = log, clerk, operator, method, clock
+
+    def register(self, credits: Sequence[Credit]) -> list[Outcome]:
+        """Register a batch. Raises DatabaseAway: the same batch again finds what was stored."""
+        orders = self._named(credits)
+        answers = self._clerk.handle(
+            [self._registration(credit, numbers) for credit, numbers in zip(credits, orders, strict=True)]
+        )
+        outcomes = [
+            self._outcome(credit, numbers, answer)
+            for credit, numbers, answer in zip(credits, orders, answers, strict=True)
+        ]
+        return self._with_suggestions(outcomes)
+
+    def foresee(self, credits: Sequence[Credit]) -> list[Outcome]:
+        """What would be registered, and for which orders, without doing it."""
+        known = self._there(Payment, {credit.reference for credit in credits})
+        outcomes = []
+        for credit, numbers in zip(credits, self._named(credits), strict=True):
+            became = "would be registered" if numbers else "orphan"
+            outcomes.append(Outcome(credit, numbers, "already registered" if credit.reference in known else became))
+        return self._with_suggestions(outcomes)
+
+    def _named(self, credits: Sequence[Credit]) -> list[list[str]]:
+        """The orders that there are among the numbers that each names; of its places the first that holds one."""
+        places = [named(credit) for credit in credits]
+        there = self._there(Order, {number for place in places for numbers in place for number in numbers})
+        return [
+            next((found for numbers in place if (found := [number for number in numbers if number in there])), [])
+            for place in places
+        ]
+
+    def _registration(self, credit: Credit, orders: Sequence[str]) -> Command:
+        return self._command(
+            # With its amount, so that another one under the same reference is refused by the domain (O7).
+            f"{credit.reference}:{credit.amount}",
+            "register-payment",
+            order_number=orders[0] if len(orders) == 1 else credit.typed,
+            amount=str(credit.amount),
+            currency="EUR",
+            method=self._method or credit.method,
+            reference=credit.reference,
+            value_date=credit.value_date,
+        )
+
+    def _outcome(self, credit: Credit, orders: Sequence[str], answer: Answer) -> Outcome:
+        if answer.counts_as_rejected:
+            return Outcome(credit, orders, "refused", code_of(answer))
+        events = list(answer.events)
+        if len(orders) > 1 and (parts := self._parts(credit, orders)):
+            # A transfer registered by a run that was killed is divided by the next one.
+            [split] = self._clerk.handle(
+                [
+                    self._command(
+                        f"{credit.reference}:split",
+                        "split-payment",
+                        reference=credit.reference,
+                        parts=parts,
+                        operator=self._operator,
+                    )
+                ]
+            )
+            events += split.events
+        return Outcome(credit, orders, became(events) if events else "already registered")
+
+    def _parts(self, credit: Credit, orders: Sequence[str]) -> list[dict[str, str]]:
+        """A part for each order, if together they miss exactly this amount; nothing is guessed."""
+        there, today = self._there(Order, orders), self._clock().astimezone(ROME).date()
+        found = [there[number] for number in orders]
+        if all(order.is_payable(today) for order in found) and sum(o.missing for o in found) == credit.amount:
+            return [{"order_number": order.name, "amount": f"{order.missing:.2f}"} for order in found]
+        return []
+
+    def _command(self, id_: str, name: str, **data: object) -> Command:
+        return command(id_, name, data, operator=self._operator, time=self._clock())
+
+    def _there(self, kind: type[Any], names: Iterable[str]) -> Mapping[str, Any]:
+        """Those of these aggregates that have a history."""
+        streams = [f"{kind.kind}/{name}" for name in sorted(set(names))]
+        if not streams:
+            return {}
+        with self._log.session() as session:
+            histories = session.histories(streams)
+        found: list[Aggregate[Any]] = [replay(stream, history) for stream, history in histories.items()]
+        return {aggregate.name: aggregate for aggregate in found if aggregate.exists}
+
+    # Suggestions
+
+    def _with_suggestions(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        amounts = {outcome.credit.amount for outcome in outcomes if outcome.became == "orphan"}
+        candidates = self._open_orders(amounts) if amounts else []
+        return [
+            outcome._replace(suggestions=list(_suggested(outcome.credit, candidates)))
+            if outcome.became == "orphan"
+            else outcome
+            for outcome in outcomes
+        ]
+
+    def _open_orders(self, amounts: Iterable[Decimal]) -> list[OpenOrder]:
+        with self._log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            rows = cursor.execute(OPEN_ORDERS, (list(amounts), MOST_CANDIDATES)).fetchall()
+        owners = self._there(Subscription, {subscription for _, subscription, _ in rows})
+        return [
+            OpenOrder(number, missing, holder.name if (holder := owners[subscription].account_holder) else "")
+            for number, subscription, missing in rows
+        ]
+
+
+def _suggested(credit: Credit, candidates: Iterable[OpenOrder]) -> Iterable[str]:
+    """Orders that miss exactly this amount, if the payer is the account holder or may have mistyped the number."""
+    for order in candidates:
+        if order.missing == credit.amount and (
+            is_same_person(credit.payer, order.holder) or is_nearly(credit.typed, order.number)
+        ):
+            yield order.number
+
+
+def became(events: Sequence[Recorded]) -> str:
+    """Where a payment's money went, by what asks most for attention (O6)."""
+    said = [recorded.event for recorded in events]
+    for event in said:
+        if isinstance(event, PaymentRefundDue):
+            return "late" if event.reason == "late" else "surplus"
+    if any(isinstance(event, OrderPartlyPaid) for event in said):
+        return "partial"
+    return "paid" if any(isinstance(event, OrderPaid) for event in said) else "orphan"
+
+
+def command(id_: str, name: str, data: Mapping[str, object], *, operator: str, time: datetime) -> Command:
+    """A command of the contract, given by an operator at this place."""
+    type_ = f"{PREFIX}{name}.v1"
+    return Command(
+        id=id_,
+        type=type_,
+        source="/seatline/payments",
+        time=time.astimezone(ROME),
+        actor=operator,
+        data=parse_data(type_, dict(data)),
+        # The id says all there is to say, so the same id never comes with other data.
+        fingerprint=b"",
+    )
+
+
+def code_of(answer: Answer) -> str:
+    return str(json.loads(answer.line())["code"])

@@ -1,0 +1,80 @@
+"""Which orders a payer may have meant: only what a check digit vouches for counts as named."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from stdnum.iso7064 import mod_97_10
+
+from adapters.statements.camt import Credit
+from domain.order_number import check_digit
+
+SHORTEST, LONGEST = 5, 12
+"""Digits of an order number."""
+
+_REFERENCE = re.compile(r"(?<![A-Z0-9])RF[ .-]?([0-9][ .-]?[0-9](?:[ .-]?[0-9]){4,21})", re.IGNORECASE)
+_SLIP_CODE = re.compile(r"(?<![0-9])[0-9]{18}(?![0-9])")
+_DIGITS = re.compile(r"[0-9]+(?:[ .\-/]{1,2}[0-9]+)*")
+_SEPARATED = re.compile(r"[ .\-/]+")
+_MOST_PIECES = 6
+"""Into how many pieces somebody may have cut a number."""
+
+
+def named(credit: Credit) -> list[list[str]]:
+    """The order numbers in what came with the money, place by place, those first that are worth most."""
+    places = (credit.structured, credit.remittance, credit.notes)
+    return [numbers for place in places if (numbers := list(dict.fromkeys(_numbers(place))))]
+
+
+def _numbers(text: str) -> Iterator[str]:
+    if not any(map(str.isdigit, text)):
+        return
+    for reference in _REFERENCE.finditer(text):
+        yield from _in_reference(re.sub(r"[^0-9]", "", reference[1]))
+    rest = _REFERENCE.sub(" | ", text)
+    for slip in _SLIP_CODE.findall(rest):
+        if int(slip[:16]) % 93 == int(slip[16:]):
+            yield str(int(slip[:16]))
+    for run in _DIGITS.findall(rest):
+        yield from _in_pieces(_SEPARATED.split(run))
+
+
+def _in_reference(digits: str) -> Iterator[str]:
+    """The number behind RF and its check digits (ISO 11649), the longest that they fit; other digits may follow."""
+    check, rest = digits[:2], digits[2:]
+    for length in range(min(len(rest), LONGEST), SHORTEST - 1, -1):
+        number = rest[:length]
+        if _is_number(number) and mod_97_10.calc_check_digits(f"{number}RF") == check:
+            yield number
+            return
+
+
+def _in_pieces(pieces: list[str]) -> Iterator[str]:
+    """Neighbouring pieces of one run of digits, put together in every way that makes an order number."""
+    for first in range(len(pieces)):
+        number = ""
+        for piece in pieces[first : first + _MOST_PIECES]:
+            number += piece
+            if len(number) > LONGEST:
+                break
+            if _is_number(number):
+                yield number
+
+
+def _is_number(digits: str) -> bool:
+    return (
+        SHORTEST <= len(digits) <= LONGEST
+        and digits[0] != "0"
+        and digits.isascii()
+        and check_digit(digits[:-1]) == digits[-1]
+    )
+
+
+def is_same_person(one: str, other: str) -> bool:
+    """Whether two names are of the same words, whatever their order, case and accents."""
+    return bool(words := _words(one)) and words == _words(other)
+
+
+def _words(name: str) -> set[str]:
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return set(re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter))))
