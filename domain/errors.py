@@ -1,8 +1,13 @@
 """Every way the domain says no: a stable code, and a text in Italian and English."""
 
+import re
 from typing import ClassVar
 
 from domain.kernel import Value
+
+AS_GIVEN = ("type", "field", "sku", "service", "order", "method", "accepted")
+"""Facts that a command may have put in any words."""
+NAME_OF_A_THING = re.compile(r"[A-Za-z0-9._:/{}\[\]-]+")
 
 
 class Refusal(Exception):
@@ -22,7 +27,13 @@ class Refusal(Exception):
 
     @property
     def message(self) -> dict[str, str]:
-        return {"it": self.it.format(**self.facts), "en": self.en.format(**self.facts)}
+        facts = self.facts | {name: _quotable(self.facts[name]) for name in AS_GIVEN if name in self.facts}
+        return {"it": self.it.format(**facts), "en": self.en.format(**facts)}
+
+
+def _quotable(given: object) -> object:
+    """Answers are kept for ever in plain: of what could be somebody's name or address they say nothing."""
+    return given if NAME_OF_A_THING.fullmatch(str(given)) else "…"
 
 
 class TypeUnknown(Refusal):
