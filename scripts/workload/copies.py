@@ -3,19 +3,22 @@
 A market is decided once, by the engine. Then every row that it left is stored again for each copy, under the copy's own
 subscriptions, orders, payments and commands, wherever they are named: in streams, events, answers, due dates and
 views. Each event's copies stand one after the other, so that, as in life, a customer's events are spread over
-the whole log. Positions stay without gaps.
+the whole log. Positions stay without gaps. What events say about people stands in the copies in plain, as before
+there were keys: what is sealed is bound to its place, and sealing each copy anew would take as long as deciding it.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
-from adapters.postgres.database import connected
+from adapters.postgres.database import Datastore, connected
+from adapters.postgres.log import WITH_ACTOR, EventLog
+from adapters.postgres.mapper import encode, encode_envelope, recorded
 
 SEED = 1_000_001
 """Of the market that is copied: it stands in the ids of its customers and payments, and nowhere else."""
@@ -47,12 +50,24 @@ def name_in(copy: int, name: str) -> str:
 def multiply(url: str, copies: int) -> None:
     """Put so many copies of all that is stored in its place; the views must be up to date, and nobody else at work."""
     assert 0 < copies < COPIES
+    _unseal(url)
     with connected(url) as connection, ThreadPoolExecutor(WRITERS) as writers:
         views = [table for (table,) in _rows(connection, TABLES)]
         tables = ["seatline.stored_events", "seatline.answers", "seatline.due", *views]
         list(writers.map(partial(_multiply, url, copies), tables))
         connection.execute("TRUNCATE seatline.memories")
         connection.execute("UPDATE seatline.positions SET position = position * %s", (copies,))
+
+
+def _unseal(url: str) -> None:
+    log = EventLog(Datastore(url))
+    with closing(log.datastore), log.connection() as connection, connection.transaction():
+        events = [recorded(*row, with_actor=True) for row in log.stored_page(0, log.head(), WITH_ACTOR)]
+        connection.cursor().executemany(
+            "UPDATE seatline.stored_events SET state = %s WHERE notification_id = %s",
+            [(encode(encode_envelope(event.envelope), event.event), event.position) for event in events],
+        )
+        connection.execute("TRUNCATE seatline.keys")
 
 
 def _multiply(url: str, copies: int, table: str) -> None:

@@ -1,6 +1,7 @@
 """How an order gets paid, or not: at once or later, whole or in parts, under the right number or another."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,14 @@ def pay(customer: "Customer", order: "Order") -> "Iterator[Step]":
 
 
 def _right(customer: "Customer", order: "Order") -> "Iterator[Step]":
+    market = customer.market
     customer.has_paid(order)
-    yield _registered(customer, order, order.total)
-    yield customer.market.between(0, 1)
+    reference = _reference(customer, order)
+    yield _registered(customer, order, order.total, reference=reference)
+    yield market.between(0, 1)
+    if market.chance(0.01):
+        yield market.between(1, 5)
+        yield _corrected(customer, reference)
 
 
 def _twice_the_same(customer: "Customer", order: "Order") -> "Iterator[Step]":
@@ -165,6 +171,11 @@ def _split(customer: "Customer", order: "Order", reference: str) -> str:
 
 def _refunded(customer: "Customer", reference: str, amount: Decimal) -> str:
     return _by_operator(customer, "refund-payment", reference, f'"amount":"{amount:.2f}"')
+
+
+def _corrected(customer: "Customer", reference: str) -> str:
+    dates = f'"value_date":"{customer.market.today - timedelta(days=1)}","reason":"the bank gave another date"'
+    return _by_operator(customer, "correct-payment", reference, dates)
 
 
 def _by_operator(customer: "Customer", type_: str, reference: str, rest: str) -> str:

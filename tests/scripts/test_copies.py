@@ -71,6 +71,6 @@ def test_commands_find_copied_customers_and_their_orders(office: Office) -> None
     orders = office.ask("SELECT order_number FROM panel.orders WHERE status = 'awaiting_payment'")
     assert len(orders) >= COPIES
     for (order,) in orders:
-        assert office.send("cancel-order", order_number=order)["code"] in (None, "order_not_open")
+        assert office.send("cancel-order", order_number=order).get("code") in (None, "order_not_open")
     for copy in range(COPIES):
         assert office.do("open-cart", subscription_id=name_in(copy, f"SUB-{SEED}-1001"))
