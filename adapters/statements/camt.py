@@ -28,7 +28,6 @@ _PLACEHOLDERS = {"", "NONREF", "NOTPROVIDED", "NOTAVAILABLE"}
 """What banks write where they have no reference: it tells no two payments apart."""
 _SLIPS = {"PMNT-RCDT-VCOM"}
 """Bank transaction codes of slips with a code line: a credit transfer with agreed commercial information."""
-_READ = {"{*}Document", "{*}Acct", "{*}Ntry", "{*}Stmt", "{*}Ntfctn"}
 
 
 class UnreadableStatement(Exception):
@@ -69,7 +68,7 @@ class NotTaken(NamedTuple):
     note: str
 
 
-@dataclass
+@dataclass(slots=True)
 class _Transaction:
     amount: Decimal | None = None
     currency: str = ""
@@ -81,7 +80,7 @@ class _Transaction:
     payer: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Entry:
     amount: Decimal = Decimal(0)
     currency: str = ""
@@ -120,8 +119,7 @@ def check(path: Path) -> None:
 def _entries(file: Any) -> Iterator[Credit | NotTaken]:
     parsing = etree.iterparse(
         file,
-        events=("start", "end"),
-        tag=_READ,
+        tag=("{*}Acct", "{*}Ntry"),
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -131,28 +129,25 @@ def _entries(file: Any) -> Iterator[Credit | NotTaken]:
         remove_pis=True,
     )
     account, seen, is_statement = "", Counter[int](), False
-    for event, element in parsing:
-        name = _name(element.tag)
-        if event == "start":
-            if name == "Document":
-                _refuse_doctype(element)
-            elif name in ("Stmt", "Ntfctn"):
-                account, seen, is_statement = "", Counter(), True
-        elif name == "Acct" and _name(element.getparent().tag) in ("Stmt", "Ntfctn"):
-            account = _text(element)
-        elif name == "Ntry":
+    for _, element in parsing:
+        if _name(element.tag) == "Ntry":
             entry = _entry(element)
             # What has been read is dropped, with its place in the parent: else the tree grows with the file.
             element.clear(keep_tail=False)
             while (before := element.getprevious()) is not None:
                 element.getparent().remove(before)
             yield from _taken(entry, account, seen)
+        elif (parent := element.getparent()) is not None and _name(parent.tag) in ("Stmt", "Ntfctn"):
+            # Every statement begins with its account.
+            _refuse_doctype(element)
+            account, seen, is_statement = _text(element), Counter(), True
+    _refuse_doctype(parsing.root)
     if not is_statement:
-        raise UnreadableStatement("no camt.053 or camt.054: it holds no Stmt and no Ntfctn")
+        raise UnreadableStatement("no camt.053 or camt.054: it holds no account's Stmt or Ntfctn")
 
 
-def _refuse_doctype(root: Element) -> None:
-    if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
+def _refuse_doctype(element: Element) -> None:
+    if element.getroottree().docinfo.doctype:
         raise UnreadableStatement("it has a document type declaration, which no bank's message has")
 
 
@@ -166,8 +161,15 @@ def _name(tag: Any) -> str:
 
 def _text(element: Element) -> str:
     """All the text in it, in one line."""
-    text = element.text if not len(element) else " ".join(element.itertext())
-    return " ".join(_NOT_TEXT.sub(" ", text or "").split())
+    text: str = " ".join(element.itertext()) if len(element) else element.text or ""
+    if not text.isprintable():
+        text = _NOT_TEXT.sub(" ", text)
+    return " ".join(text.split())
+
+
+def _token(element: Element) -> str:
+    """The text of an element that holds a code, a date or a number, or of the one element around it."""
+    return ((element[0] if len(element) else element).text or "").strip()
 
 
 def _amount(element: Element) -> Decimal:
@@ -187,17 +189,17 @@ def _entry(element: Element) -> _Entry:
             case "Amt":
                 entry.amount, entry.currency = _amount(child), child.get("Ccy", "")
             case "CdtDbtInd":
-                entry.is_credit = _text(child) == "CRDT"
+                entry.is_credit = _token(child) == "CRDT"
             case "RvslInd":
-                entry.is_reversal = _text(child) in ("true", "1")
+                entry.is_reversal = _token(child) in ("true", "1")
             case "Sts":
-                entry.status = _text(child)
+                entry.status = _token(child)
             case "BookgDt":
-                entry.booked = _text(child)[:10]
+                entry.booked = _token(child)[:10]
             case "ValDt":
-                entry.value_date = _text(child)[:10]
+                entry.value_date = _token(child)[:10]
             case "AcctSvcrRef":
-                entry.bank_reference = _text(child)
+                entry.bank_reference = _token(child)
             case "BkTxCd":
                 entry.code = _code(child)
             case "AddtlNtryInf":
@@ -211,7 +213,7 @@ def _code(element: Element) -> str:
     """The domain, family and sub-family of a bank transaction code, as PMNT-RCDT-ESCT."""
     for child in element:
         if _name(child.tag) == "Domn":
-            return "-".join(text.strip() for text in child.itertext() if text.strip())
+            return "-".join(" ".join(child.itertext()).split())
     return ""
 
 
@@ -222,7 +224,7 @@ def _details(element: Element, entry: _Entry) -> None:
                 entry.transactions.append(_transaction(child))
             case "Btch":
                 for fact in child:
-                    if _name(fact.tag) == "NbOfTxs" and (count := _text(fact)[:15]).isdecimal():
+                    if _name(fact.tag) == "NbOfTxs" and (count := _token(fact)[:15]).isdecimal():
                         entry.batched += int(count)
 
 
@@ -234,7 +236,7 @@ def _transaction(element: Element) -> _Transaction:
                 for reference in child:
                     match _name(reference.tag):
                         case "AcctSvcrRef":
-                            transaction.bank_reference = _text(reference)
+                            transaction.bank_reference = _token(reference)
                         case "EndToEndId":
                             transaction.end_to_end = _text(reference)
             case "Amt":

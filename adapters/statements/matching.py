@@ -13,7 +13,7 @@ SHORTEST, LONGEST = 5, 12
 """Digits of an order number."""
 
 _REFERENCE = re.compile(r"(?<![A-Z0-9])RF[ .-]?([0-9][ .-]?[0-9](?:[ .-]?[0-9]){4,21})", re.IGNORECASE)
-_SLIP_CODE = re.compile(r"(?<![0-9])[0-9]{18}(?![0-9])")
+_SLIP_CODE = re.compile(r"[0-9]{18}")
 _DIGITS = re.compile(r"[0-9]+(?:[ .\-/]{1,2}[0-9]+)*")
 _SEPARATED = re.compile(r"[ .\-/]+")
 _MOST_PIECES = 6
@@ -23,19 +23,20 @@ _MOST_PIECES = 6
 def named(credit: Credit) -> list[list[str]]:
     """The order numbers in what came with the money, place by place, those first that are worth most."""
     places = (credit.structured, credit.remittance, credit.notes)
-    return [numbers for place in places if (numbers := list(dict.fromkeys(_numbers(place))))]
+    return [numbers for place in places if place and (numbers := list(dict.fromkeys(_numbers(place))))]
 
 
 def _numbers(text: str) -> Iterator[str]:
-    if not any(map(str.isdigit, text)):
-        return
-    for reference in _REFERENCE.finditer(text):
-        yield from _in_reference(re.sub(r"[^0-9]", "", reference[1]))
-    rest = _REFERENCE.sub(" | ", text)
-    for slip in _SLIP_CODE.findall(rest):
-        if int(slip[:16]) % 93 == int(slip[16:]):
-            yield str(int(slip[:16]))
+    rest = text
+    if "RF" in text.upper():
+        for reference in _REFERENCE.finditer(text):
+            yield from _in_reference(re.sub(r"[^0-9]", "", reference[1]))
+        rest = _REFERENCE.sub(" | ", text)
     for run in _DIGITS.findall(rest):
+        if len(run) < SHORTEST:
+            continue
+        if _SLIP_CODE.fullmatch(run) and int(run[:16]) % 93 == int(run[16:]):
+            yield str(int(run[:16]))
         yield from _in_pieces(_SEPARATED.split(run))
 
 
@@ -44,30 +45,23 @@ def _in_reference(digits: str) -> Iterator[str]:
     check, rest = digits[:2], digits[2:]
     for length in range(min(len(rest), LONGEST), SHORTEST - 1, -1):
         number = rest[:length]
-        if _is_number(number) and mod_97_10.calc_check_digits(f"{number}RF") == check:
+        if number[0] != "0" and check_digit(number) == "0" and mod_97_10.calc_check_digits(f"{number}RF") == check:
             yield number
             return
 
 
 def _in_pieces(pieces: list[str]) -> Iterator[str]:
     """Neighbouring pieces of one run of digits, put together in every way that makes an order number."""
-    for first in range(len(pieces)):
+    for first, piece in enumerate(pieces):
+        if piece[0] == "0":
+            continue
         number = ""
         for piece in pieces[first : first + _MOST_PIECES]:
             number += piece
             if len(number) > LONGEST:
                 break
-            if _is_number(number):
+            if len(number) >= SHORTEST and check_digit(number) == "0":
                 yield number
-
-
-def _is_number(digits: str) -> bool:
-    return (
-        SHORTEST <= len(digits) <= LONGEST
-        and digits[0] != "0"
-        and digits.isascii()
-        and check_digit(digits[:-1]) == digits[-1]
-    )
 
 
 def is_same_person(one: str, other: str) -> bool:
