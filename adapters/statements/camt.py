@@ -173,9 +173,16 @@ def _token(element: Element) -> str:
 
 
 def _amount(element: Element) -> Decimal:
-    text = (element.text or "").strip()
+    amount = _money((element.text or "").strip())
+    if amount is None:
+        raise UnreadableStatement(f"line {element.sourceline}: {(element.text or '')[:30]!r} is no amount")
+    return amount
+
+
+@lru_cache(maxsize=4096)
+def _money(text: str) -> Decimal | None:
     if not _AMOUNT.fullmatch(text):
-        raise UnreadableStatement(f"line {element.sourceline}: {text[:30]!r} is no amount")
+        return None
     amount = Decimal(text)
     # 100, 100.0 and 100.00 are to be one amount, also where it is part of a reference.
     cents = amount.quantize(CENT)
