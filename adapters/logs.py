@@ -21,6 +21,6 @@ def configure_logs(format_: Literal["console", "json"]) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Whatever stderr is by then: whoever has put another in its place may have closed that one.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
