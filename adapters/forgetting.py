@@ -110,7 +110,7 @@ def forget(
         users=users,
         dead_letters=letters,
         effects=effects + decisions,
-        in_plain=sum(map(_is_in_plain, _told(log, subscription, payments))),
+        in_plain=_count_in_plain(log, told),
         left=left,
     )
 
@@ -135,5 +135,9 @@ def _people(told: Iterable[Recorded]) -> set[str]:
     return {value for event in theirs for value in personal_values(event) if len(value) >= SHORTEST}
 
 
-def _is_in_plain(event: Recorded) -> bool:
-    return any(not value.startswith("pseudonym:") for value in personal_values(event.event))
+def _count_in_plain(log: EventLog, told: Iterable[Recorded]) -> int:
+    """How many of these still say who somebody is, now that the keys are gone."""
+    return sum(
+        any(not value.startswith("pseudonym:") for value in personal_values(event.event))
+        for event in log.named(event.id for event in told)
+    )

@@ -92,6 +92,15 @@ def test_what_was_erased_is_told_as_erased(here: Here, bought: Office) -> None:
 # The story of the money
 
 
+def test_signs_that_turn_or_break_a_line_are_written_as_escapes(here: Here, bought: Office) -> None:
+    bought.do("open-cart")
+    bought.do("choose-seats", quantity=1)
+    bought.do("place-order", accepted_by="anna\u202e\u2028verdi")
+    told = here("history", SUB).out
+    assert "anna\\u202e\\u2028verdi" in in_one_line(told)
+    assert not {"\u202e", "\u2028"} & {*told}
+
+
 def test_money_that_was_nobodys_at_first_is_part_of_the_story(here: Here, office: Office) -> None:
     office.on("2025-03-03").start()
     office.start(subscription_id="SUB-2")

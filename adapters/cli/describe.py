@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from rich.text import Text
 
+from adapters.cli.show import harmless
 from consumers.words import Language
 from domain import cart, order, payment
 from domain import subscription_events as subscription
@@ -113,7 +114,7 @@ class Speech:
 
 def dimmed(sentence: str, style: str = "") -> Text:
     """The sentence as it is shown, what was erased in it paler than the rest."""
-    text = Text(sentence, style=style)
+    text = Text(harmless(sentence), style=style)
     text.highlight_regex(_GONE, "dim italic")
     return text
 

@@ -1,6 +1,7 @@
 """Tables and figures for people: what the commands of the command line share."""
 
 import sys
+import unicodedata
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -47,6 +48,15 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
 def status(value: str, label: str | None = None) -> Text:
     return Text(label or value.replace("_", " "), style=STATUS_STYLES.get(value, ""))
+
+
+def harmless(text: str) -> str:
+    """What others wrote, with signs that turn a line round, break it or move a cursor written as escapes."""
+    return "".join(f"\\u{ord(sign):04x}" if _moves(sign) else sign for sign in text)
+
+
+def _moves(sign: str) -> bool:
+    return sign != "\n" and unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp")
 
 
 def cell(value: Any) -> str:
