@@ -18,7 +18,7 @@ from scripts.benches.plain.shop import PlainShop
 from scripts.workload.market import FIRST_ORDER, Market
 from tests.office import Office
 
-NOT_THE_PEERS = ("match-payment", "unmatch-payment", "split-payment", "refund-payment")
+NOT_THE_PEERS = ("match-payment", "unmatch-payment", "split-payment", "refund-payment", "correct-payment")
 
 
 @pytest.mark.slow
