@@ -25,7 +25,7 @@ log = structlog.get_logger()
 PAGE = 1_000
 POLL_MS = 200
 SESSION_MS = 6_000
-JOINING = 10.0
+JOINING = 30.0
 """Seconds that a group may take to give us partitions, before it counts as having none left for us."""
 
 

@@ -27,7 +27,7 @@ GROUP = "commands"
 POLL_MS = 250
 SESSION_MS = 6_000
 """After which the partitions of a worker that has gone without a word are given to others."""
-JOINING = 10.0
+JOINING = 30.0
 """Seconds that a group may take to give us partitions, before it counts as having none left for us."""
 LOOK = 1.0
 """Seconds between two questions to silent brokers whether they are there and have nothing: a poll wouldn't say."""

@@ -244,7 +244,7 @@ def test_commands_that_retention_took_before_they_were_decided_are_missed_loudly
         office.drain(worker)
 
     assert [reply["command_id"] for reply in upstream.replies()] == ["decided", "kept"]
-    assert "commands.lost" in capsys.readouterr().out
+    assert "commands.lost" in "".join(capsys.readouterr())
 
 
 def test_a_topic_that_was_made_anew_is_refused(office: Office, upstream: Upstream, cluster: Cluster) -> None:
