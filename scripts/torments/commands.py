@@ -28,7 +28,7 @@ from adapters.wiring import engine
 from scripts.benches.stage import Stage
 from scripts.torments.ledger import Outcome
 from scripts.torments.machine import a_machine, all_records
-from scripts.torments.mortals import Bug, Fate, Mortal, Point, mortal
+from scripts.torments.mortals import USUAL_MS, Bug, Fate, Mortal, Point, mortal
 from scripts.torments.wire import Wire
 
 Made = TypeVar("Made")
@@ -213,7 +213,8 @@ class Lane:
         end_producer(producer, 1)
 
     def _complaints(self) -> Iterator[str]:
-        with mortal(self._settings, "commands"):
+        # On a busy machine a quick group would go on without it again and again.
+        with mortal(self._settings, "commands", session_ms=USUAL_MS):
             yield from self._unfinished()
         records = all_records(self._cluster, self._cluster.topics.replies)
         answered = {json.loads(record.value)["command_id"] for record in records}

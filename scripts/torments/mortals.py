@@ -41,6 +41,10 @@ class Fate:
     """None to linger there until told to go on, with its other threads alive."""
 
 
+QUICK_MS, USUAL_MS = 1_000, 6_000
+"""How long a worker of commands may say nothing before the group goes on without it."""
+
+
 @dataclass(frozen=True)
 class Bug:
     """A function put in another's place: `module:Class.function` each, importable in a new process."""
@@ -50,11 +54,15 @@ class Bug:
 
 
 class Mortal:
-    def __init__(self, settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None) -> None:
+    def __init__(
+        self, settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None, session_ms: int = QUICK_MS
+    ) -> None:
         self._fate = fate
         self._lingers, self._goes_on = CONTEXT.Semaphore(0), CONTEXT.Semaphore(0)
         lingering = (self._lingers, self._goes_on)
-        self._process = CONTEXT.Process(target=_live, args=(settings, worker, fate, bug, lingering), daemon=True)
+        self._process = CONTEXT.Process(
+            target=_live, args=(settings, worker, fate, bug, session_ms, lingering), daemon=True
+        )
         self._process.start()
 
     def wait(self, seconds: float) -> bool:
@@ -99,15 +107,23 @@ class Mortal:
 
 
 @contextmanager
-def mortal(settings: dict[str, str], worker: str, fate: Fate | None = None, bug: Bug | None = None) -> Iterator[Mortal]:
-    process = Mortal(settings, worker, fate, bug)
+def mortal(
+    settings: dict[str, str],
+    worker: str,
+    fate: Fate | None = None,
+    bug: Bug | None = None,
+    session_ms: int = QUICK_MS,
+) -> Iterator[Mortal]:
+    process = Mortal(settings, worker, fate, bug, session_ms)
     try:
         yield process
     finally:
         process.kill()
 
 
-def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None, lingering: Lingering) -> None:
+def _live(
+    settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | None, session_ms: int, lingering: Lingering
+) -> None:
     enough = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: enough.set())
     for name in [name for name in os.environ if name.startswith("SEATLINE_")]:
@@ -121,7 +137,7 @@ def _live(settings: dict[str, str], worker: str, fate: Fate | None, bug: Bug | N
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )  # faults are no news here
-    partitions.SESSION_MS = 1_000
+    partitions.SESSION_MS = session_ms
     partitions.REST = (0.05, 0.2)
     if worker == "publisher":
         # A broker is away past what a producer takes much sooner.
