@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from adapters.merkle import Misplaced, root_of_some
 from adapters.seals import Head, Progress, SealBroken, Sealed
+from domain.kernel import PSEUDONYM
 
 PAGE = 5_000
-PSEUDONYM = "pseudonym:"
 
 Format = Literal["jsonl", "parquet"]
 

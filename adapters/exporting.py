@@ -11,14 +11,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg.rows import tuple_row
 
-from adapters.exported import PAGE, PSEUDONYM, WRITERS, Format, Line, Manifest, digest_of, root_if_placed
+from adapters.exported import PAGE, WRITERS, Format, Line, Manifest, digest_of, root_if_placed
 from adapters.postgres.keys import Cipher
 from adapters.postgres.log import WITH_ACTOR, EventLog, StoredEvent
-from adapters.postgres.mapper import opened_actor, opened_json
+from adapters.postgres.mapper import is_somebody, opened_actor, opened_json
 from adapters.postgres.personal import PERSONAL, Places
 from adapters.seals import Head, Progress, SealBroken, Seals
 from domain.events import BY_TOPIC
-from domain.kernel import ERASED
+from domain.kernel import ERASED, PSEUDONYM
 
 AS_STORED = "originator_id, originator_version, topic, state, subject, notification_id"
 """Without any key, which who exports pseudonyms need not be allowed to read."""
@@ -142,7 +142,7 @@ class _Reader:
     def line(self, event: StoredEvent) -> Line:
         state = opened_json(event.topic, event.state, event.id, event.key)
         actor = opened_actor(state["actor"], state.get("sealed_actor"), state["command_id"], event.key)
-        shown_actor = self._shown(actor) if _is_somebody(actor) else actor
+        shown_actor = self._shown(actor) if is_somebody(actor) else actor
         hidden = shown_actor != actor
         hidden |= _change(state["data"], _places(event.topic), self._shown)
         return Line(
@@ -169,10 +169,6 @@ class _Reader:
         if self._cipher:
             return text if text.startswith(PSEUDONYM) else self._cipher.pseudonym(text)
         return ERASED if text.startswith(PSEUDONYM) else text
-
-
-def _is_somebody(actor: str) -> bool:
-    return not actor.startswith("seatline/")
 
 
 def _places(topic: str) -> Places:

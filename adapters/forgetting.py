@@ -27,7 +27,7 @@ from adapters.postgres.personal import personal_values
 from adapters.postgres.readers import decide
 from adapters.postgres.views import advance, live_tables
 from domain.commands import Command, EraseSubscription
-from domain.kernel import Recorded
+from domain.kernel import PSEUDONYM, Recorded
 from domain.order import OrderPlaced
 from domain.subscription_events import SubscriptionStarted, UserConfigured, UserDeleted
 
@@ -138,6 +138,6 @@ def _people(told: Iterable[Recorded]) -> set[str]:
 def _count_in_plain(log: EventLog, told: Iterable[Recorded]) -> int:
     """How many of these still say who somebody is, now that the keys are gone."""
     return sum(
-        any(not value.startswith("pseudonym:") for value in personal_values(event.event))
+        any(not value.startswith(PSEUDONYM) for value in personal_values(event.event))
         for event in log.named(event.id for event in told)
     )

@@ -26,6 +26,8 @@ Personal = Annotated[str, Meta(extra={"personal": lambda text: True})]
 """Says who somebody is, or is free text: stored only sealed, under a key that can be destroyed."""
 AsTyped = Annotated[str, Meta(extra={"personal": is_no_number})]
 """Meant to be an order number: what is no number may say anything about anybody."""
+PSEUDONYM = "pseudonym:"
+"""How a text begins that stands for somebody whose name nobody may read, or can any more."""
 ERASED = "erased"
 """Stands where something personal stood that nobody can read any more."""
 

@@ -4,28 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import main
 from tests.bank import batch, entry, written
 from tests.office import Office
-from tests.test_command_line import Done, Here
+from tests.test_command_line import Here, here
 
-
-@pytest.fixture
-def seatline(
-    migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Here:
-    """The program in this process: ten times as quick."""
-    monkeypatch.setenv("SEATLINE_DATABASE_URL", migrated_url)
-    monkeypatch.setenv("SEATLINE_HOME", str(tmp_path))
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
-
-    return run
+__all__ = ["here"]
 
 
 @pytest.fixture
@@ -37,15 +20,15 @@ def order(office: Office) -> str:
 
 
 def test_an_import_tells_what_became_of_each_payment_and_what_they_add_up_to(
-    seatline: Here, office: Office, order: str, tmp_path: Path
+    here: Here, office: Office, order: str, tmp_path: Path
 ) -> None:
     day = written(
         tmp_path, entry("43.92", order), entry("5.00", "grazie"), batch("9.00", count=3), entry("1", sign="DBIT")
     )
-    looked = seatline("payments", "import", str(day), "--dry-run")
+    looked = here("payments", "import", str(day), "--dry-run")
     assert (looked.code, office.facts().count("PaymentRegistered")) == (1, 0)
 
-    done = seatline("payments", "import", str(day), "--operator", "bruno")
+    done = here("payments", "import", str(day), "--operator", "bruno")
     assert done.code == 1
     assert "left out: batch without amounts: 1, 9.00 EUR" in done.out
     assert "orphan: 1, 5.00 EUR" in done.out
@@ -53,51 +36,49 @@ def test_an_import_tells_what_became_of_each_payment_and_what_they_add_up_to(
     assert "all booked credits in euro: 3, 57.92 EUR" in done.out
 
     whole = written(tmp_path, entry("43.92", "", ref="N1"), name="again.xml")
-    again = seatline("payments", "import", str(whole), str(whole), "--json")
+    again = here("payments", "import", str(whole), str(whole), "--json")
     assert [(row["became"], row["amount"]) for row in again.answers] == [
         ("orphan", "43.92"),
         ("already registered", "43.92"),
     ]
-    assert seatline("payments", "import", str(whole)).code == 0
+    assert here("payments", "import", str(whole)).code == 0
 
 
 def test_nothing_is_registered_if_one_of_the_files_is_refused(
-    seatline: Here, office: Office, order: str, tmp_path: Path
+    here: Here, office: Office, order: str, tmp_path: Path
 ) -> None:
     good, bad = written(tmp_path, entry("43.92", order)), tmp_path / "bad.xml"
     bad.write_bytes(good.read_bytes()[:-9])
-    refused = seatline("payments", "import", str(good), str(bad))
+    refused = here("payments", "import", str(good), str(bad))
     assert refused.code == 2
     assert "bad.xml: not well-formed XML" in refused.complaint
     assert "PaymentRegistered" not in office.facts()
 
 
-def test_a_person_matches_takes_back_splits_and_refunds(
-    seatline: Here, office: Office, order: str, tmp_path: Path
-) -> None:
+def test_a_person_matches_takes_back_splits_and_refunds(here: Here, office: Office, order: str, tmp_path: Path) -> None:
     office.pay("grazie", "20.00", reference="ORPHAN")
     office.drain(office.projections())
-    [orphan] = seatline("payments", "list", "--state", "orphan", "--json").json
+    [orphan] = here("payments", "list", "--state", "orphan", "--json").json
     assert (orphan["reference"], orphan["unallocated"]) == ("ORPHAN", "20.00")
 
     operator = ("--operator", "bruno")
-    assert seatline("payments", "match", "ORPHAN", order, *operator).out == "ORPHAN: match – partial\n"
+    assert here("payments", "match", "ORPHAN", order, *operator).out == "ORPHAN: match – partial\n"
     office.drain(office.projections())
-    [partial] = seatline("payments", "list", "--json").json
+    [partial] = here("payments", "list", "--json").json
     assert (partial["reference"], partial["state"]) == ("ORPHAN", "partial")
-    assert seatline("payments", "unmatch", "ORPHAN", order, *operator).code == 0
-    refused = seatline("payments", "match", "ORPHAN", "1000003")
+    assert here("payments", "unmatch", "ORPHAN", order, *operator).code == 0
+    refused = here("payments", "match", "ORPHAN", "1000003")
     assert (refused.code, "(order_unknown)" in refused.out) == (1, True)
 
-    assert seatline("payments", "split", "ORPHAN", f"{order}=15.00", *operator).code == 0
+    assert here("payments", "split", "ORPHAN", f"{order}=15.00", *operator).code == 0
     office.pay(order, "43.92", reference="TWICE")
     office.drain(office.projections())
-    [due] = seatline("payments", "refund-due", "--json").json
+    [due] = here("payments", "refund-due", "--json").json
     assert (due["reference"], due["refund"], due["state"]) == ("TWICE", "15.00", "surplus")
-    assert seatline("payments", "refund", "TWICE", "15.00", *operator).code == 0
-    assert seatline("payments", "refund", "TWICE", "0.01", *operator).code == 1
+    assert here("payments", "refund", "TWICE", "15.00", *operator).code == 0
+    assert here("payments", "refund", "TWICE", "0.01", *operator).code == 1
     office.drain(office.projections())
-    assert seatline("payments", "refund-due").out == "No payment waits for anybody.\n"
+    assert here("payments", "refund-due").out == "No payment waits for anybody.\n"
     sums = office.ask("SELECT sum(amount), sum(allocated + refundable + unallocated + refunded) FROM panel.payments")
     assert sums[0][0] == sums[0][1]
     assert {e.operator for e in office.events() if hasattr(e, "operator")} == {"bruno"}

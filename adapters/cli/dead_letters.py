@@ -8,10 +8,9 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 from psycopg.rows import dict_row
-from pydantic_core import to_json
 
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
-from adapters.cli.show import cell, console, print_json, table
+from adapters.cli.show import cell, console, harmless, print_json, table
 from adapters.settings import SettingsError, load_settings
 from adapters.wiring import Engine, engine
 
@@ -138,5 +137,4 @@ def _text(raw: bytes | None) -> str:
     """For people: whatever would move a terminal's cursor, or is no text, is written as an escape."""
     if raw is None:
         return "–"
-    text = raw.decode(errors="backslashreplace")
-    return "".join(sign if sign.isprintable() else to_json(sign).decode().strip('"') for sign in text)
+    return harmless(raw.decode(errors="backslashreplace"))

@@ -12,13 +12,11 @@ from consumers.words import Language
 from domain import cart, order, payment
 from domain import subscription_events as subscription
 from domain.calendar import DayClosed
-from domain.kernel import ERASED, Event
+from domain.kernel import ERASED, PSEUDONYM, Event
 from domain.pricing import Quote, Renewal
 
 GONE = {"it": "[cancellato]", "en": "[erased]"}
 _GONE = re.compile("|".join(map(re.escape, GONE.values())))
-PSEUDONYM = "pseudonym:"
-"""What stands instead of something personal that nobody may read any more begins with this."""
 
 METHODS = {
     "card": ("carta", "card"),

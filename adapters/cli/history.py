@@ -13,6 +13,7 @@ from rich.tree import Tree
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.describe import Speech, describe, dimmed
 from adapters.cli.show import cell, console, print_json
+from adapters.postgres.mapper import is_somebody
 from adapters.settings import load_settings
 from adapters.stories import Story, commands, story
 from adapters.wiring import engine
@@ -91,7 +92,7 @@ def _command(event: Recorded, say: Speech) -> Text:
 
 def _who(event: Recorded, say: Speech) -> Text:
     actor = event.envelope.actor
-    return dimmed(say.personal(actor), "dim" if actor.startswith("seatline/") else "bold")
+    return dimmed(say.personal(actor), "bold" if is_somebody(actor) else "dim")
 
 
 def _why(told: Story, event: Recorded, say: Speech) -> str:

@@ -52,11 +52,11 @@ def status(value: str, label: str | None = None) -> Text:
 
 def harmless(text: str) -> str:
     """What others wrote, with signs that turn a line round, break it or move a cursor written as escapes."""
-    return "".join(f"\\u{ord(sign):04x}" if _moves(sign) else sign for sign in text)
+    return "".join(to_json(sign).decode()[1:-1] if sign < " " else _visible(sign) for sign in text)
 
 
-def _moves(sign: str) -> bool:
-    return sign != "\n" and unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp")
+def _visible(sign: str) -> str:
+    return f"\\u{ord(sign):04x}" if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") else sign
 
 
 def cell(value: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from domain.kernel import PSEUDONYM
+
 KEY_OF_ROW = "(SELECT key FROM seatline.keys WHERE owner = seatline.owner(originator_id, subject))"
 """The key of an event's row, to be selected with it: so nobody reads with one that has been destroyed."""
 KEY_IF_SEALED = f"CASE WHEN substr(state, length(state) - 1, 1) = '\"' THEN {KEY_OF_ROW} END"
@@ -56,4 +58,4 @@ class Cipher:
 
     def pseudonym(self, text: str) -> str:
         """What stands in the text's place: the same for the same text, and nothing to whoever lacks the key."""
-        return f"pseudonym:{blake2b(text.encode(), key=self.key, digest_size=8, person=b'pseudonym').hexdigest()}"
+        return PSEUDONYM + blake2b(text.encode(), key=self.key, digest_size=8, person=b"pseudonym").hexdigest()

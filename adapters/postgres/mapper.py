@@ -60,17 +60,18 @@ encode_value = msgspec.json.Encoder().encode
 
 def is_personal(event: Recorded) -> bool:
     """Whether storing it takes a key."""
-    return type(event.event) in PERSONAL or _is_somebody(event.envelope.actor)
+    return type(event.event) in PERSONAL or is_somebody(event.envelope.actor)
 
 
-def _is_somebody(actor: str) -> bool:
+def is_somebody(actor: str) -> bool:
+    """Whether a person or a system outside gave a command, not one of our workers."""
     return not actor.startswith("seatline/")
 
 
 def encode_envelope(envelope: Envelope, cipher: Cipher | None = None) -> bytes:
     """The envelope's part of the state, to which `data` is added; without a cipher the actor stays as it is."""
     id_, actor, sealed = envelope.command_id, envelope.actor, None
-    if cipher and _is_somebody(actor):
+    if cipher and is_somebody(actor):
         actor, sealed = cipher.pseudonym(actor), cipher.seal(actor.encode(), _of_command(id_))
     opening = Opening(
         business_time=envelope.business_time,

@@ -44,7 +44,7 @@ def run(stage: Stage, size: int, rounds: int) -> Report:
     ]
     figures = [
         Figure("read and look for order numbers", median(rates), least=30_000, unit="entries/s"),
-        Figure("memory, ten times as many ÷ once", median(peaks) / median(small_peaks), most=1.5),
+        Figure("memory, ten times as many ÷ once", median(peaks) / median(small_peaks), most=1.3),
     ]
     return Report({"entries": size, "entries imported": REGISTERED}, measured, figures)
 
