@@ -49,7 +49,8 @@ def payment_instructions(
             facts["reference"] = iso11649.format(creditor_reference(number))
             picture = transfer_qr(seller, number, total) if total else None
         case "postal_slip":
-            facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, total)}
+            if seller.td896:
+                facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, total)}
         case _:
             facts["payment_link"] = seller.payment_link(number)
     return _letter("payment_instructions", facts, picture, event_id=event_id, at=at, holder=holder, seller=seller)

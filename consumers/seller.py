@@ -69,6 +69,8 @@ class Seller(Checked):
     bic: Annotated[str, Field(pattern=r"^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")] | None = None
     """Only banks outside the European Economic Area still ask for it."""
     postal_account: Annotated[str, AfterValidator(_postal_account)]
+    td896: bool = False
+    """Whether Poste Italiane has authorised the account for pre-printed slips: else nobody may offer them."""
     panel_url: Url
     payment_url: Url
     """Where an order is paid at once; the order number follows as the last part of the path."""

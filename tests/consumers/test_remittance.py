@@ -31,7 +31,7 @@ WHOLE, UP = 0, 2
 IN_BOTH_LANGUAGES = pytest.mark.parametrize("language", ["it", "en"])
 
 
-def seller(**other: str) -> Seller:
+def seller(**other: str | bool) -> Seller:
     return Seller.model_validate({**SHOPFRONT.seller.model_dump(), **other})
 
 
@@ -169,6 +169,15 @@ def test_O4_a_postal_slip_is_told_its_customer_code_and_code_line(language: Lite
     text = body(instructions("postal_slip", language=language))
     assert " 000000001000001605\n" in text
     assert " <000000001000001605> 00000043+92> 000000123456< 896>\n" in text
+
+
+@IN_BOTH_LANGUAGES
+def test_without_the_post_office_s_authorisation_a_slip_is_filled_in_by_hand(language: Literal["it", "en"]) -> None:
+    text = body(instructions("postal_slip", language=language, of=seller(td896=False)))
+    for said in ("000000123456", "Seatline S.p.A.", "43", " 10000016\n"):
+        assert said in text
+    for said in ("896", customer_code("10000016")):
+        assert said not in text
 
 
 def test_an_order_number_s_reference_has_the_check_digits_of_iso_11649() -> None:
