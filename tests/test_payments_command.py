@@ -1,6 +1,7 @@
 """Statements on the command line, and what a person decides about money that found no order."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,34 @@ def test_a_person_matches_takes_back_splits_and_refunds(here: Here, office: Offi
     sums = office.ask("SELECT sum(amount), sum(allocated + refundable + unallocated + refunded) FROM panel.payments")
     assert sums[0][0] == sums[0][1]
     assert {e.operator for e in office.events() if hasattr(e, "operator")} == {"bruno"}
+
+
+def test_a_split_payment_is_partial_work_for_each_order_that_it_has_not_paid(
+    here: Here, office: Office, order: str
+) -> None:
+    other = office.order_seats(1, extend=False)
+    office.pay("due ordini", "40.00", reference="BOTH")
+    assert here("payments", "split", "BOTH", f"{order}=25.00", f"{other}=14.64").code == 0
+    office.drain(office.projections())
+    worked = [{name: row[name] for name in ("order_number", "allocated", "missing", "state")} for row in listed(here)]
+    assert worked == [
+        {"order_number": order, "allocated": "25.00", "missing": "18.92", "state": "partial"},
+        {"order_number": "due ordini", "allocated": "39.64", "missing": None, "state": "orphan"},
+    ]
+    assert [row["reference"] for row in listed(here, "--state", "partial")] == ["BOTH"]
+
+    # What is paid back from the same payment, or another that completes the order, is no part of that work.
+    office.do("refund-payment", reference="BOTH", amount="0.36")
+    office.drain(office.projections())
+    [row] = listed(here)
+    assert (row["order_number"], row["lapses_on"]) == (
+        order,
+        str(office.row("orders", order_number=order)["lapses_on"]),
+    )
+    office.pay(order)
+    office.drain(office.projections())
+    assert not listed(here)
+
+
+def listed(here: Here, *arguments: str) -> list[dict[str, Any]]:
+    return list(here("payments", "list", "--json", *arguments).json)

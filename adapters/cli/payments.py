@@ -13,23 +13,33 @@ from pathlib import Path
 from typing import Any, LiteralString
 from uuid import uuid4
 
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from pydantic_core import to_json
 
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
-from adapters.cli.show import cell, console, print_json, table
+from adapters.cli.show import cell, console, harmless, print_json, table
 from adapters.settings import load_settings
 from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
 from adapters.statements.importing import Importer, Outcome, became, command
 from adapters.wiring import Engine, engine
+from domain.desk import replay
+from domain.order import Order
 
 LIST: LiteralString = """
-    SELECT reference, p.order_number, amount, allocated, unallocated, refundable, value_date,
-        CASE WHEN p.state = 'allocated' THEN 'partial' ELSE p.state END AS state
-    FROM panel.payments p LEFT JOIN panel.orders o ON o.order_number = p.order_number AND p.state = 'allocated'
-    WHERE (p.state IN ('orphan', 'surplus', 'late') OR o.status = 'awaiting_payment')
-        AND coalesce(%(state)s::text = CASE WHEN p.state = 'allocated' THEN 'partial' ELSE p.state END, true)
-    ORDER BY value_date, reference
+    SELECT * FROM (
+        SELECT reference, order_number, amount, allocated, unallocated, refundable, NULL::numeric AS missing,
+            NULL::date AS lapses_on, value_date, state
+        FROM panel.payments WHERE state IN ('orphan', 'surplus', 'late')
+        UNION ALL
+        SELECT reference, o.order_number, amount, brought, unallocated, refundable, total - paid, lapses_on, value_date,
+            'partial'
+        FROM unnest(%(numbers)s::text[], %(references)s::text[], %(brought)s::numeric[]) AS share (number, of, brought)
+        JOIN panel.orders o ON o.order_number = number JOIN panel.payments ON reference = of
+    ) AS work
+    WHERE coalesce(state = %(state)s::text, true) ORDER BY value_date, reference, order_number
+"""
+PARTLY_PAID: LiteralString = """
+    SELECT 'order/' || order_number FROM panel.orders WHERE status = 'awaiting_payment' AND paid > 0
 """
 REFUND_DUE: LiteralString = """
     SELECT reference, order_number, state, refundable AS refund, value_date
@@ -45,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     with engine(load_settings()) as wired:
         match arguments.action:
             case "list":
-                return _show(wired, arguments, "Payments", LIST, {"state": arguments.state})
+                return _show(wired, arguments, "Payments", LIST, _shares(wired) | {"state": arguments.state})
             case "refund-due":
                 return _show(wired, arguments, "To be paid back", REFUND_DUE, {})
             case _:
@@ -96,14 +106,14 @@ def _report(came: Sequence[Came]) -> None:
         if isinstance(one, NotTaken):
             said = f"left out: {one.why.replace('_', ' ')}"
             sign = "" if one.is_credit else "-"
-            listed.add_row(one.booked, f"{sign}{one.amount:,.2f} {one.currency}", "–", said, one.note)
+            listed.add_row(one.booked, f"{sign}{one.amount:,.2f} {one.currency}", "–", said, harmless(one.note))
             if one.why != "batch_without_amounts":
                 continue
         else:
             said, credit = one.became, one.credit
             hint = f" ({one.code})" if one.code else ""
             hint += f", perhaps {' or '.join(one.suggestions)}" if one.suggestions else ""
-            orders = " ".join(one.orders) or f"“{credit.typed}”"
+            orders = " ".join(one.orders) or f"“{harmless(credit.typed)}”"
             listed.add_row(credit.booked, f"{credit.amount:,.2f}", orders, f"{said}{hint}", credit.reference)
         counts[said] += 1
         sums[said] += one.amount if isinstance(one, NotTaken) else one.credit.amount  # type: ignore[assignment]
@@ -117,6 +127,20 @@ def _report(came: Sequence[Came]) -> None:
 # The work-list
 
 
+def _shares(wired: Engine) -> dict[str, Any]:
+    """What each payment has brought to an order that is partly paid: of one that was divided, only the order knows."""
+    with wired.log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        streams = [stream for (stream,) in cursor.execute(PARTLY_PAID)]
+    with wired.log.session() as session:
+        orders = [replay(stream, history) for stream, history in session.histories(streams).items()]
+    shares = [(order.name, *share) for order in orders if isinstance(order, Order) for share in order.payments.items()]
+    return {
+        "numbers": [number for number, _, _ in shares],
+        "references": [reference for _, reference, _ in shares],
+        "brought": [amount for _, _, amount in shares],
+    }
+
+
 def _show(
     wired: Engine, arguments: argparse.Namespace, title: str, query: LiteralString, wanted: dict[str, Any]
 ) -> int:
@@ -127,10 +151,10 @@ def _show(
     elif not rows:
         print("No payment waits for anybody.")
     else:
-        figures = ("amount", "allocated", "unallocated", "refundable", "refund")
+        figures = ("amount", "allocated", "unallocated", "refundable", "missing", "refund")
         listed = table(title, *(name.replace("_", " ") for name in rows[0]), right=figures)
         for row in rows:
-            listed.add_row(*map(cell, row.values()))
+            listed.add_row(*(harmless(cell(value)) for value in row.values()))
         console().print(listed)
     return DONE
 
