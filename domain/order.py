@@ -1,13 +1,13 @@
 """Order: what was bought, under which terms, and what has come in for it."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, assert_never
 
 from domain import errors
-from domain.kernel import Aggregate, Event, NotNegative, Personal
+from domain.kernel import Aggregate, Event, NotNegative, Personal, Positive, Value
 from domain.money import Price
 from domain.pricing import OrderNumber, Quote, Renewal, ServiceId
 
@@ -42,6 +42,16 @@ class OrderPlaced(Event, topic="order.order-placed.v1", kw_only=True):
     renewals: tuple[Renewal, ...] = ()
     lapses_on: date
     """The last payable day (O8)."""
+    reminder_days: tuple[Positive, ...] = ()
+    """So many days before `lapses_on` a reminder falls due, by the policy of the day; none in older events."""
+
+
+class OrderReminderDue(Event, topic="order.order-reminder-due.v1"):
+    """The order is not paid in full, and can be for so many days, or after an outage for fewer (T4)."""
+
+    order_number: OrderNumber
+    lapses_on: date
+    days_before: Positive
 
 
 class OrderPartlyPaid(Event, topic="order.order-partly-paid.v1"):
@@ -51,6 +61,16 @@ class OrderPartlyPaid(Event, topic="order.order-partly-paid.v1"):
     paid: Price
     received_on: date | None = None
     """None in events from before it could be corrected."""
+
+
+class BilledTo(Value):
+    """Whom the invoice is for: the account holder as known when the order was paid."""
+
+    name: Personal
+    email: Personal
+    """Where a copy of the invoice may go."""
+    tax_code: Personal | None = None
+    vat_number: Personal | None = None
 
 
 class OrderPaid(Event, topic="order.order-paid.v1"):
@@ -63,6 +83,8 @@ class OrderPaid(Event, topic="order.order-paid.v1"):
     paid: Price
     paid_on: date
     quote: Quote
+    billed_to: BilledTo | None = None
+    """None in older events, and where personal data was erased before the payment."""
 
 
 class OrderPaymentWithdrawn(Event, topic="order.order-payment-withdrawn.v1"):
@@ -110,6 +132,7 @@ class OrderExpired(Event, topic="order.order-expired.v1"):
 
 OrderEvent = (
     OrderPlaced
+    | OrderReminderDue
     | OrderPartlyPaid
     | OrderPaid
     | OrderPaymentWithdrawn
@@ -127,6 +150,8 @@ class Order(Aggregate[OrderEvent]):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.placed: OrderPlaced
+        self.reminders: tuple[int, ...] = ()
+        """The days before the last payable one on which a reminder may still fall due."""
         self.state = OrderState.AWAITING_PAYMENT
         self.payments: dict[str, Decimal] = {}
         """What each payment reference has brought."""
@@ -144,7 +169,15 @@ class Order(Aggregate[OrderEvent]):
     def place(self, placed: OrderPlaced) -> None:
         self.record(placed)
 
-    def receive(self, reference: str, amount: Decimal, *, on: date) -> None:
+    def close_day(self, closed: date) -> None:
+        """Remind of an order that can still be paid; after an outage only the nearest reminder is due (T4)."""
+        reached = [days for days in self.reminders if self._falls_due(days) <= closed]
+        if self.awaits_payment and reached:
+            self.record(
+                OrderReminderDue(order_number=self.name, lapses_on=self.placed.lapses_on, days_before=min(reached))
+            )
+
+    def receive(self, reference: str, amount: Decimal, *, on: date, billed_to: BilledTo | None) -> None:
         """Add a payment's money; the order is paid when nothing is missing (O6)."""
         paid = self.paid + amount
         if paid < self.placed.quote.total:
@@ -161,6 +194,7 @@ class Order(Aggregate[OrderEvent]):
                     paid=paid,
                     paid_on=on,
                     quote=self.placed.quote,
+                    billed_to=billed_to,
                 )
             )
 
@@ -251,14 +285,22 @@ class Order(Aggregate[OrderEvent]):
         return [*self.placed.extends, *renewed]
 
     def due(self) -> date | None:
-        return self.placed.lapses_on if self.awaits_payment else None
+        if not self.awaits_payment:
+            return None
+        return min([self.placed.lapses_on, *map(self._falls_due, self.reminders)])
+
+    def _falls_due(self, days_before: int) -> date:
+        """The day whose end brings the reminder."""
+        return self.placed.lapses_on - timedelta(days=days_before + 1)
 
     # Memory
 
     def evolve(self, event: OrderEvent) -> None:
         match event:
             case OrderPlaced():
-                self.placed = event
+                self.placed, self.reminders = event, event.reminder_days
+            case OrderReminderDue():
+                self.reminders = tuple([days for days in self.reminders if days < event.days_before])
             case OrderPartlyPaid():
                 self._receive(event.reference, event.amount)
                 if event.received_on:

@@ -108,6 +108,8 @@ class PriceList(Checked):
     max_seats_per_order: PositiveInt
     cart_lifetime_days: PositiveInt
     order_lifetime_days: PositiveInt
+    order_reminder_days: tuple[PositiveInt, ...] = ()
+    """So many days before the last payable one an unpaid order is due a reminder."""
     instructions_delay_minutes: NonNegativeInt
     lifecycle: Lifecycle
     items: tuple[Item, ...]
@@ -123,6 +125,8 @@ class PriceList(Checked):
             raise ValueError("items: exactly one seat item and at least one base item are needed")
         if len(self.by_sku) != len(self.items) or len(self.by_method) != len(self.methods):
             raise ValueError("items and methods: each sku and each method may stand once")
+        if max(self.order_reminder_days, default=0) >= self.order_lifetime_days:
+            raise ValueError("order_reminder_days: each must be less than order_lifetime_days")
         return self
 
     @cached_property

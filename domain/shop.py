@@ -222,6 +222,7 @@ class Shop:
                 extends=tuple(extends),
                 renewals=tuple(renewed),
                 lapses_on=lapses_on,
+                reminder_days=self.prices.order_reminder_days,
             )
         )
         subscription.hold(number, keeps)
@@ -348,9 +349,12 @@ class Shop:
                 cart.close_day(data.day)
             case Order.kind:
                 order = self.find.order(name)
+                at.after(order)
                 if order.has_lapsed(data.day + timedelta(days=1)):
-                    at.after(order, self.find.subscription(order.subject), *self._payments_of(order))
+                    at.after(self.find.subscription(order.subject), *self._payments_of(order))
                     self._expire({name: order})
+                else:
+                    order.close_day(data.day)
             case _:
                 raise ValueError(f"no day ends for {data.stream}")
 

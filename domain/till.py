@@ -6,7 +6,7 @@ from decimal import Decimal
 from domain import commands as c
 from domain import errors
 from domain.moment import Aggregates, Moment
-from domain.order import Order
+from domain.order import BilledTo, Order
 from domain.payment import NOTHING, Payment, PaymentRegistered, SplitPart
 
 
@@ -74,8 +74,15 @@ class Till:
         share = min(amount, order.missing) if order.is_payable(on) else NOTHING
         if share:
             payment.allocate(order.name, order.subject, share)
-            order.receive(payment.name, share, on=on)
+            order.receive(payment.name, share, on=on, billed_to=self._billed_to(order))
         payment.owe_back(order.name, amount - share, "surplus" if order.is_paid else "late")
+
+    def _billed_to(self, order: Order) -> BilledTo | None:
+        # Who the account holder is decides nothing, so a payment's time may be before the subscription's last event.
+        holder = self.find.subscription(order.subject).account_holder
+        if holder is None:
+            return None
+        return BilledTo(name=holder.name, email=holder.email, tax_code=holder.tax_code, vat_number=holder.vat_number)
 
     def known_payment(self, reference: str) -> Payment:
         payment = self.find.payment(reference)

@@ -240,6 +240,12 @@ def describe(event: Event, language: Language = "en") -> str:
                 f"order {event.order_number} placed for {what}: {say.quote(event.quote)}; by {method},"
                 f" payable until {event.lapses_on}; terms {event.accepted_terms} accepted by {by}",
             )
+        case order.OrderReminderDue():
+            number, days, last = event.order_number, say.days(event.days_before), event.lapses_on
+            return say(
+                f"promemoria: ordine {number} non pagato, scade entro {days}, ultimo giorno {last}",
+                f"reminder due: order {number} is not paid, lapses in {days} or less, last day {last}",
+            )
         case order.OrderPartlyPaid():
             number, amount, paid = event.order_number, say.euro(event.amount), say.euro(event.paid)
             return say(
