@@ -22,14 +22,15 @@ def ticking(name: str, afterwards: str = "") -> Iterator[Callable[[int, int], No
     with Progress(
         *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), speed_estimate_period=3600
     ) as bar:
-        task, began = bar.add_task(name, total=None, rate=0.0), time.monotonic()
-        first: int | None = None
+        task = bar.add_task(name, total=None, rate=0.0)
+        began: tuple[int, float] | None = None
 
         def progress(done: int, goal: int) -> None:
-            # What an earlier process had built tells nothing of this one's speed.
-            nonlocal first
-            first = done if first is None else first
-            bar.update(task, completed=done, total=goal, rate=(done - first) / (time.monotonic() - began))
+            # What was there before tells nothing of this process's speed, and getting ready nothing of the time left.
+            nonlocal began
+            now = time.monotonic()
+            first, since = began = began or (done, now)
+            bar.update(task, completed=done, total=goal, rate=(done - first) / (now - since) if now > since else 0.0)
             if done == goal and afterwards:
                 bar.update(task, description=f"{name}: {afterwards}")
 

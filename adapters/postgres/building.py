@@ -19,8 +19,8 @@ from projections.catalogue import VIEWS
 from projections.folding import by_home, fold
 from projections.view import AnyView
 
-PART = 20_000
-"""Events in a part, about: what a process holds in memory, and what a kill costs."""
+PART = 2_000
+"""Events in a part, about: what a process holds in memory, what a kill costs, and how finely progress is told."""
 LAST = chr(0x10FFFF)
 """Sorts behind every id."""
 
@@ -35,7 +35,7 @@ BEGUN = """
     WHERE built.view = %s
 """
 NEXT_PART = """
-    SELECT place, after, up_to FROM seatline.rebuild_parts
+    SELECT place, after, up_to, events FROM seatline.rebuild_parts
     WHERE view = %s AND NOT done ORDER BY place LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 NOT_DONE = "SELECT FROM seatline.rebuild_parts WHERE view = %s AND NOT done FOR SHARE"
@@ -105,16 +105,22 @@ def forget(connection: Connection[Any], view: AnyView) -> None:
 
 def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
-    progress(*_progress(log, build))
     while _has_parts_left(log, build):
         with hands(log, processes) as team:
-            running = {hand(_fold_a_part, build): hand for hand in team}
+            folded, of = _progress(log, build)
+            running = {hand(_fold_a_part, build): place for place, hand in enumerate(team)}
+            at_it: set[int] = set()
             while running:
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    hand = running.pop(done)
-                    if done.result():
-                        running[hand(_fold_a_part, build)] = hand
-                progress(*_progress(log, build))
+                for part in wait(running, return_when=FIRST_COMPLETED).done:
+                    place = running.pop(part)
+                    at_it.add(place)
+                    if events := part.result():
+                        running[team[place](_fold_a_part, build)] = place
+                        folded += events
+                # While somebody still gets ready, the others' speed tells little of the time left.
+                if len(at_it) == len(team):
+                    progress(folded, of)
+    progress(*_progress(log, build))
     with log.connection() as connection:
         connection.execute(
             "UPDATE seatline.positions SET position = %s WHERE reader = %s AND position < %s",
@@ -162,8 +168,8 @@ def _has_parts_left(log: EventLog, build: Build) -> bool:
         return connection.execute(NOT_DONE, (build.view.name,)).rowcount > 0
 
 
-def _fold_a_part(log: EventLog, build: Build) -> bool:
-    """Fold the next part that nobody is at; says whether there was one."""
+def _fold_a_part(log: EventLog, build: Build) -> int:
+    """Fold the next part that nobody is at; says how many events it had, and 0 if there was none."""
     view, table = build.view, build.table
     with log.connection() as connection, connection.transaction():
         # What a crash of the server takes away, it takes together with the note that the part is done.
@@ -171,8 +177,8 @@ def _fold_a_part(log: EventLog, build: Build) -> bool:
         with connection.cursor(row_factory=tuple_row) as cursor:
             part = cursor.execute(NEXT_PART, (view.name,)).fetchone()
             if part is None:
-                return False
-            place, after, up_to = part
+                return 0
+            place, after, up_to, events = part
             bounds = (after, up_to, build.goal, list(view.topics))
             cursor.execute(EVENTS.format(_column(view)).encode(), bounds, binary=True)
             stored = list(map(StoredEvent._make, cursor.fetchall()))
@@ -182,4 +188,4 @@ def _fold_a_part(log: EventLog, build: Build) -> bool:
         connection.execute(
             "UPDATE seatline.rebuild_parts SET done = true WHERE view = %s AND place = %s", (view.name, place)
         )
-    return True
+    return int(events)

@@ -159,12 +159,12 @@ def build_noting_first(work: Work, pipe: Pipe) -> None:
     build(replace(work, processes=1), pipe)
 
 
-def _note_and_fold(log: EventLog, build: Build) -> bool:
+def _note_and_fold(log: EventLog, build: Build) -> int:
     with log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
         part = cursor.execute(building.NEXT_PART, (build.view.name,)).fetchone()
         if part is None:
-            return False
-        place, *bounds = part
+            return 0
+        place, *bounds, events = part
         cursor.execute(
             "UPDATE seatline.rebuild_parts SET done = true WHERE view = %s AND place = %s", (build.view.name, place)
         )
@@ -174,7 +174,7 @@ def _note_and_fold(log: EventLog, build: Build) -> bool:
         stored = list(map(StoredEvent._make, cursor.fetchall()))
         homes = by_home(build.view, concerning([build.view], stored)[build.view.name])
         build.table.write(connection, fold(build.view, homes, lambda _: {}).changes, homes)
-        return True
+        return int(events)
 
 
 def build_with_letters(work: Work, pipe: Pipe) -> None:
