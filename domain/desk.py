@@ -1,6 +1,6 @@
 """The desk: keeps aggregates warm, has the shop decide one command after the other, and notes what was decided."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +58,7 @@ class Desk:
     # A batch
 
     def begin(self, commands: Iterable[Command]) -> None:
-        """Forget what the last batch read, and load in one go what this one is known to need."""
+        """Forget what the last batch read, and load together what this one is known to need."""
         self._seen.clear()
         if len(self._warm) > self._capacity:
             for stream in list(self._warm)[: len(self._warm) - self._capacity // 2]:
@@ -70,9 +70,16 @@ class Desk:
             for stream in command.data.streams()
             if stream not in self._warm
         }
-        if wanted:
-            histories = self._load(list(wanted))
-            for stream in wanted:
+        self._warm_up(wanted)
+        # Who is billed for an order is asked of its subscription, which only the order names.
+        orders = [order for stream in wanted if isinstance(order := self._warm[stream], Order)]
+        owners = {f"{Subscription.kind}/{order.subject}" for order in orders if order.awaits_payment}
+        self._warm_up(owners - self._warm.keys())
+
+    def _warm_up(self, streams: Collection[str]) -> None:
+        if streams:
+            histories = self._load(list(streams))
+            for stream in streams:
                 self._replay(stream, histories.get(stream))
 
     def decide(self, command: Command, clock: datetime) -> Decision:

@@ -69,6 +69,7 @@ class Story:
         self._send("split-payment", "CRO-3", reference="CRO-3", parts=parts, **OPERATOR)
         self._send("cancel-order", order, order_number=order, reason="ordered by mistake")
         self._order_seats(1)
+        self._close("2026-04-23")  # a week is left to pay it
         self._close("2026-05-01")  # it was never paid
         self._send("open-cart", entry_point="customer_area")
         self._close("2026-06-01")  # nor was anything ordered

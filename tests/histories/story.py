@@ -108,7 +108,7 @@ def _what_else_may_be(office: Office) -> None:
 
 
 def _who_is_forgotten(office: Office) -> None:
-    """A customer who comes back after all about her was erased."""
+    """A customer who buys, and comes back and buys again after all about her was erased."""
     customer: dict[str, Any] = {"subscription_id": "SUB-3"}
     office.on("2032-05-03").start(service(BASE, "2032-12-31"), service(SEAT, "2032-12-31", 3), **customer)
     for username in ("annabianchi", "brunoneri"):
@@ -118,9 +118,12 @@ def _who_is_forgotten(office: Office) -> None:
     mine = office.on("2032-05-04").order_seats(1, **customer)
     office.do("match-payment", reference="THANKS-1", order_number=mine)
     office.do("cancel-order", order_number=mine, reason="cambiata idea")
+    office.pay(office.order_seats(1, **customer), reference="BEFORE-3")
+    office.drain(office.activation())
     _erase(office, "SUB-3", "THANKS-1")
     office.on("2032-05-05").do("configure-user", username="annabianchi", **customer)
-    office.order_seats(1, **customer)
+    office.pay(office.order_seats(1, **customer), reference="AFTER-3")
+    office.drain(office.activation())
 
 
 def _erase(office: Office, subscription: str, *payments: str) -> None:
