@@ -22,8 +22,8 @@ _RFC_3339 = re.compile(r"(19[7-9]\d|2\d{3})-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: no name, no mail header and no log line is to hold one."""
 _HIGH_CONTROL = re.compile("[\x7f-\x9f]")
-_RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:")
-"""Ids that the engine gives its own commands; nobody may use one up before."""
+_RESERVED = re.compile(r"fulfil:|close-day:\d{4}-\d\d-\d\d:|bank:(?:[\da-f]{12}|[\da-f]{40}):", re.ASCII)
+"""Ids that the engine gives its own commands, and those for what stands in statements; nobody may use one up before."""
 _RESERVED_ACTORS = re.compile("seatline/|pseudonym:")
 """Workers, who are stored in plain, and those who have been forgotten: nobody may pass for one."""
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

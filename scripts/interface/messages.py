@@ -12,7 +12,7 @@ BINDING = "0.5.0"
 
 TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
 COMMAND_ID: Schema = TEXT | {
-    "pattern": r"^(?!fulfil:|close-day:[0-9]{4}-[0-9]{2}-[0-9]{2}:)",
+    "pattern": "^(?!fulfil:|close-day:[0-9]{4}-[0-9]{2}-[0-9]{2}:|bank:([0-9a-f]{12}|[0-9a-f]{40}):)",
     "description": "Unique over all sources; the same id again is a duplicate.",
 }
 TIME: Schema = {"type": "string", "format": "date-time", "description": "Business time, RFC 3339 with an offset."}

@@ -178,12 +178,20 @@ def test_K3_an_invalid_attribute_is_unreadable_and_named(raw: bytes, named: str)
     assert reason(raw).startswith(f"{named} is not")
 
 
-@pytest.mark.parametrize("id_", ["fulfil:order/1000002", "fulfil:", "close-day:2026-03-02:subscription/SUB-1"])
+@pytest.mark.parametrize(
+    "id_",
+    [
+        "fulfil:order/1000002", "fulfil:", "close-day:2026-03-02:subscription/SUB-1",
+        "bank:5b9c1e0f7a21:CRO-1:61.00", f"bank:{'0f' * 20}:61.00",
+    ],
+)  # fmt: skip
 def test_K3_nobody_can_use_up_an_id_of_the_engine(id_: str) -> None:
     assert "engine's own" in reason(line(id=id_))
 
 
-@pytest.mark.parametrize("id_", ["fulfil", "close-day:2026-03-02", "close-day:today:x", "re:fulfil:order/1"])
+@pytest.mark.parametrize(
+    "id_", ["fulfil", "close-day:2026-03-02", "close-day:today:x", "re:fulfil:order/1", "bank:CRO-1"]
+)
 def test_ids_that_only_resemble_the_engines_are_free(id_: str) -> None:
     assert parse(line(id=id_)).id == id_
 
