@@ -169,13 +169,12 @@ class Order(Aggregate[OrderEvent]):
     def place(self, placed: OrderPlaced) -> None:
         self.record(placed)
 
-    def close_day(self, closed: date) -> None:
+    def remind(self, today: date) -> None:
         """Remind of an order that can still be paid; after an outage only the nearest reminder is due (T4)."""
-        reached = [days for days in self.reminders if self._falls_due(days) <= closed]
-        if self.awaits_payment and reached:
-            self.record(
-                OrderReminderDue(order_number=self.name, lapses_on=self.placed.lapses_on, days_before=min(reached))
-            )
+        if self.is_payable(today):
+            lapses_on = self.placed.lapses_on
+            if reached := [days for days in self.reminders if (lapses_on - today).days <= days]:
+                self.record(OrderReminderDue(order_number=self.name, lapses_on=lapses_on, days_before=min(reached)))
 
     def receive(self, reference: str, amount: Decimal, *, on: date, billed_to: BilledTo | None) -> None:
         """Add a payment's money; the order is paid when nothing is missing (O6)."""
@@ -287,11 +286,8 @@ class Order(Aggregate[OrderEvent]):
     def due(self) -> date | None:
         if not self.awaits_payment:
             return None
-        return min([self.placed.lapses_on, *map(self._falls_due, self.reminders)])
-
-    def _falls_due(self, days_before: int) -> date:
-        """The day whose end brings the reminder."""
-        return self.placed.lapses_on - timedelta(days=days_before + 1)
+        lapses_on = self.placed.lapses_on
+        return min([lapses_on, *(lapses_on - timedelta(days=days + 1) for days in self.reminders)])
 
     # Memory
 

@@ -349,12 +349,12 @@ class Shop:
                 cart.close_day(data.day)
             case Order.kind:
                 order = self.find.order(name)
-                at.after(order)
-                if order.has_lapsed(data.day + timedelta(days=1)):
+                on = at.after(order)
+                if order.has_lapsed(on):
                     at.after(self.find.subscription(order.subject), *self._payments_of(order))
                     self._expire({name: order})
                 else:
-                    order.close_day(data.day)
+                    order.remind(on)
             case _:
                 raise ValueError(f"no day ends for {data.stream}")
 

@@ -17,7 +17,7 @@ import msgspec
 
 from domain.cart import Cart
 from domain.commands import PUBLIC as PUBLIC_COMMANDS
-from domain.commands import CloseStreamDay, Command, CommandData, FulfilOrder, parse_data
+from domain.commands import CloseStreamDay, Command, CommandData, EraseSubscription, FulfilOrder, parse_data
 from domain.desk import Desk, History, replay
 from domain.errors import Refusal
 from domain.events import BY_TOPIC
@@ -51,6 +51,7 @@ def price_list(**changes: object) -> PriceList:
         "max_seats_per_order": 100,
         "cart_lifetime_days": 30,
         "order_lifetime_days": 30,
+        "order_reminder_days": [7],
         "instructions_delay_minutes": 15,
         "lifecycle": {"expiring_days": 60, "restricted_days": 90, "reminder_days": [90, 60, 30, 7]},
         "items": [
@@ -235,6 +236,11 @@ class Story:
         data = CloseStreamDay(day=civil(day), stream=stream)
         return self._decide("seatline.engine.CloseStreamDay", data, midnight_after(day))
 
+    def forget(self, *, on: Day | None = None) -> Answer:
+        """What an operator asks for who has to forget a customer."""
+        data = EraseSubscription(subscription_id=SUB, payments=(), reason="asked for", operator="olga")
+        return self._decide("seatline.engine.EraseSubscription", data, self._time(on, None))
+
     def _paid_at(self, order_number: str) -> datetime:
         for recorded in reversed(self.log):
             if isinstance(recorded.event, OrderPaid) and recorded.event.order_number == order_number:
@@ -247,10 +253,12 @@ class Story:
 
     # What people do, in one word
 
-    def start(self, *services: dict[str, object], subscription_id: str = SUB, on: Day | None = None) -> Answer:
+    def start(
+        self, *services: dict[str, object], subscription_id: str = SUB, on: Day | None = None, **said: Any
+    ) -> Answer:
         """A subscription; unless something else is said, with a base service that ends on 2026-06-30."""
         services = services or (service(BASE, "2026-06-30"),)
-        return self.do("start-subscription", subscription_id=subscription_id, services=list(services), on=on)
+        return self.do("start-subscription", subscription_id=subscription_id, services=list(services), on=on, **said)
 
     def configure(self, *usernames: str, on: Day | None = None) -> None:
         for username in usernames:

@@ -4,7 +4,16 @@ from datetime import date
 
 import pytest
 
-from domain.order import OrderCancelled, OrderExpired, OrderFulfilled, OrderPaid, OrderPlaced, OrderVoided
+from domain.order import (
+    BilledTo,
+    OrderCancelled,
+    OrderExpired,
+    OrderFulfilled,
+    OrderPaid,
+    OrderPlaced,
+    OrderReminderDue,
+    OrderVoided,
+)
 from domain.payment import PaymentRefundDue
 from domain.subscription_events import ServicesHeld
 from tests.domain.given import BASE, SPACE, Story, chosen, price_list, service
@@ -75,6 +84,42 @@ def test_O2_a_paid_order_carries_what_activation_and_invoicing_need(ready: Story
         "64.39",
     )
     assert (paid.quote, str(paid.paid_on)) == (placed.quote, "2026-03-05")
+
+
+def test_O2_a_paid_order_says_who_is_billed(blank: Story) -> None:
+    holder = {
+        "name": "Studio Neri",
+        "email": "neri@studio.it",
+        "tax_code": "NREBRN80A01F205X",
+        "vat_number": "01234560157",
+    }
+    blank.start(account_holder={**holder, "language": "en"})
+    paid = blank.pay(blank.order_seats()).the(OrderPaid)
+    assert paid.billed_to == BilledTo(**holder)
+
+
+def test_O2_money_of_an_operators_choice_says_who_is_billed_too(story: Story) -> None:
+    first, second, third = (story.order_seats(extend=False) for _ in range(3))
+    story.do("register-payment", order_number="?", amount="29.28", reference="BOTH")
+    parts = [{"order_number": order, "amount": "14.64"} for order in (first, second)]
+    story.do("register-payment", order_number="?", amount="14.64", reference="ONE")
+    paid = story.do("split-payment", reference="BOTH", parts=parts).all(OrderPaid)
+    paid.append(story.do("match-payment", reference="ONE", order_number=third).the(OrderPaid))
+    assert [whom.billed_to and whom.billed_to.name for whom in paid] == ["Anna Bianchi"] * 3
+
+
+def test_O2_nobody_is_billed_by_name_who_was_forgotten_before_the_order_was_paid(story: Story) -> None:
+    order = story.order_seats()
+    story.forget(on="2026-03-04")
+    assert story.pay(order, on="2026-03-05").the(OrderPaid).billed_to is None
+
+
+def test_T3_whom_to_bill_is_asked_without_waiting_for_the_subscriptions_time(story: Story) -> None:
+    order = story.order_seats(on="2026-03-02")
+    story.configure("user0001", on="2026-03-20")
+    paid = story.pay(order, on="2026-03-05").the(OrderPaid)
+    assert str(paid.paid_on) == "2026-03-05"
+    assert paid.billed_to
 
 
 def test_O2_a_renewal_says_the_latest_of_its_expiries(blank: Story) -> None:
@@ -179,8 +224,40 @@ def test_O8_an_order_can_be_paid_for_thirty_days(ready: Story) -> None:
 
 
 def test_O8_how_long_is_a_policy(ready: Story) -> None:
-    ready.reopen(price_list(order_lifetime_days=1))
+    ready.reopen(price_list(order_lifetime_days=1, order_reminder_days=[]))
     assert str(ready.do("place-order", on="2026-03-02").the(OrderPlaced).lapses_on) == "2026-03-03"
+
+
+def test_O8_an_unpaid_order_is_due_a_reminder_a_week_before_its_last_payable_day(ready: Story) -> None:
+    placed = ready.do("place-order", on="2026-03-02")
+    assert placed.the(OrderPlaced).reminder_days == (7,)
+    assert "OrderReminderDue" not in ready.close("2026-03-23").names
+    due = ready.close("2026-03-24").the(OrderReminderDue)
+    assert (due.order_number, str(due.lapses_on), due.days_before) == (placed.order_number, "2026-04-01", 7)
+    assert "OrderReminderDue" not in ready.close("2026-03-31").names
+
+
+def test_O8_a_partly_paid_order_is_due_a_reminder_and_a_paid_or_cancelled_one_is_not(story: Story) -> None:
+    partly, paid, cancelled, withdrawn = (story.order_seats(extend=False) for _ in range(4))
+    story.pay(partly, "1.00")
+    story.pay(paid)
+    story.do("cancel-order", order_number=cancelled)
+    story.pay(withdrawn, "1.00", reference="BACK")
+    story.do("unmatch-payment", reference="BACK", order_number=withdrawn)
+    reminded = {due.order_number for due in story.close("2026-03-24").all(OrderReminderDue)}
+    assert reminded == {partly, withdrawn}
+    for order in (paid, cancelled):
+        assert story.close_stream(f"order/{order}", "2026-03-24").events == []
+
+
+def test_O8_how_often_an_order_is_reminded_of_is_the_policy_under_which_it_was_placed(ready: Story) -> None:
+    order = ready.do("place-order", on="2026-03-02").order_number
+    ready.reopen(price_list(order_reminder_days=[]))
+    unreminded = ready.order_seats(extend=False)
+    ready.reopen(price_list(order_reminder_days=[20]))
+    [due] = ready.close("2026-03-24").all(OrderReminderDue)
+    assert due.order_number == order
+    assert ready.close_stream(f"order/{unreminded}", "2026-03-31").events == []
 
 
 def test_O8_a_payment_after_the_last_payable_day_is_late_even_before_the_day_is_closed(ready: Story) -> None:

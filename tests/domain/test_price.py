@@ -224,6 +224,8 @@ def test_P5_no_time_is_paid_twice_and_none_is_credited(blank: Story) -> None:
         {"items": [*priced(), priced()[1]]},
         {"items": [*priced(), priced()[2]]},
         {"methods": [price_list().methods[0].model_dump()] * 2},
+        {"order_reminder_days": [30]},
+        {"order_reminder_days": [7, 0]},
         {"lifecycle": {"expiring_days": 0, "restricted_days": 90, "reminder_days": []}},
         {"surprise": 1},
     ],

@@ -7,7 +7,7 @@ import pytest
 from domain.calendar import DayClosed
 from domain.cart import CartOpened
 from domain.kernel import ROME
-from domain.order import OrderPaid
+from domain.order import OrderPaid, OrderReminderDue
 from domain.subscription_events import ExpiryReminderDue, SeatsAdded, ServiceEnded, ServiceExpired, ServiceExpiring
 from tests.domain.given import BASE, SPACE, Story, chosen, midnight_after, price_list, service
 
@@ -276,8 +276,11 @@ def test_T4_the_index_names_the_streams_that_a_day_s_end_concerns(blank: Story) 
     order = blank.do("place-order").order_number
     assert {stream: str(due) for stream, due in blank.due.items()} == {
         "subscription/SUB-1": "2026-10-01",
-        f"order/{order}": "2026-04-01",
+        # A week before the last payable day, which is the first of April.
+        f"order/{order}": "2026-03-24",
     }
+    blank.close("2026-03-24")
+    assert str(blank.due[f"order/{order}"]) == "2026-04-01"
     blank.pay(order)
     assert list(blank.due) == ["subscription/SUB-1"]
 
@@ -330,6 +333,52 @@ def test_T4_after_an_outage_a_reminder_that_was_passed_over_is_not_made_up_for(s
     assert story.close("2026-06-22").the(ExpiryReminderDue).days_before == 7
 
 
+@pytest.mark.parametrize(
+    ("closed", "reminder"),
+    [
+        ("2026-03-17", 14),
+        ("2026-03-23", 14),
+        ("2026-03-24", 7),
+        ("2026-03-28", 7),
+        ("2026-03-30", 1),
+        ("2026-03-31", 1),
+    ],
+)
+def test_T4_after_an_outage_only_the_nearest_reminder_of_an_order_is_due(
+    story: Story, closed: str, reminder: int
+) -> None:
+    story.reopen(price_list(order_reminder_days=[7, 14, 1]))
+    order = story.order_seats(on="2026-03-02")
+    due = story.close(closed).the(OrderReminderDue)
+    assert (due.order_number, str(due.lapses_on), due.days_before) == (order, "2026-04-01", reminder)
+
+
+def test_T4_after_an_outage_over_the_last_payable_day_an_order_lapses_without_a_reminder(story: Story) -> None:
+    order = story.order_seats(on="2026-03-02")
+    assert story.due.pop("subscription/SUB-1"), "which is another matter"
+    assert story.close("2026-04-01").names == ["DayClosed", "OrderExpired", "ServicesReleased"]
+    assert f"order/{order}" not in story.due
+
+
+def test_T4_closing_day_by_day_reminds_of_an_order_on_the_days_of_the_index_and_on_no_other(story: Story) -> None:
+    story.reopen(price_list(order_reminder_days=[29, 7, 1]))
+    order = story.order_seats(on="2026-03-02")
+    acted = []
+    for number in range(40):
+        day = midnight_after("2026-03-02") + timedelta(days=number)
+        due = story.due.get(f"order/{order}")
+        names = story.close(day.date() - timedelta(days=1)).names
+        events = [name for name in names if name.startswith("Order")]
+        assert bool(events) == (due is not None and due < day.date())
+        acted += [(str(day.date()), event) for event in events]
+    assert acted == [
+        ("2026-03-03", "OrderReminderDue"),
+        ("2026-03-25", "OrderReminderDue"),
+        ("2026-03-31", "OrderReminderDue"),
+        ("2026-04-02", "OrderExpired"),
+    ]
+
+
 def test_T4_the_events_of_a_day_s_end_stand_at_the_midnight_that_follows(story: Story) -> None:
     story.close("2026-04-30")
     reminder = next(recorded for recorded in story.log if isinstance(recorded.event, ServiceExpiring))
@@ -340,9 +389,29 @@ def test_T4_a_stream_that_is_closed_twice_changes_nothing_the_second_time(story:
     order = story.order_seats()
     story.pay(order, "1.00")
     story.do("open-cart")
+    story.close("2026-03-24")
+    assert story.close_stream(f"order/{order}", "2026-03-24").events == []
     story.close("2026-12-31")
     for stream in ("subscription/SUB-1", "cart/SUB-1", f"order/{order}"):
         assert story.close_stream(stream, "2026-12-31").events == []
+
+
+def test_T4_an_order_placed_at_a_time_that_is_closed_already_is_due_the_reminder_that_is_nearest_now(
+    story: Story,
+) -> None:
+    story.do("close-day", date="2026-03-27", on="2026-03-28")
+    order = story.order_seats(on="2026-03-02")
+    assert story.close("2026-03-28").the(OrderReminderDue).order_number == order
+    assert "OrderReminderDue" not in story.close("2026-03-29").names
+
+
+def test_T3_an_order_whose_last_event_came_after_its_last_payable_day_lapses_and_is_not_reminded_of(
+    story: Story,
+) -> None:
+    order = story.order_seats(on="2026-03-02")
+    story.pay(order, "1.00", reference="PART", on="2026-03-10")
+    story.do("correct-payment", reference="PART", registered_on="2026-03-09", on="2026-04-03")
+    assert story.close_stream(f"order/{order}", "2026-03-24").names[0] == "OrderExpired"
 
 
 def test_T4_what_became_due_on_a_day_already_closed_is_found_by_the_next_one(story: Story) -> None:
