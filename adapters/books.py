@@ -1,10 +1,11 @@
 """Reading one aggregate at a time."""
 
+from datetime import datetime
 from typing import Any, TypeVar
 
 from adapters.postgres.log import EventLog
 from domain.desk import replay
-from domain.kernel import Aggregate
+from domain.kernel import Aggregate, event_id
 from domain.order import Order
 from domain.subscription import Subscription
 
@@ -22,6 +23,9 @@ class StoredBooks:
 
     def subscription(self, name: str) -> Subscription:
         return self._read(Subscription, name)
+
+    def placed_at(self, order: Order) -> datetime:
+        return self._log.event(event_id(order.stream, 1)).envelope.business_time
 
     def _read(self, kind: type[AggregateT], name: str) -> AggregateT:
         stream = f"{kind.kind}/{name}"

@@ -1,7 +1,7 @@
 """Email: how to pay, as soon as an order needs it, and word that the seats are on the panel (O4, S2)."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Protocol
 
@@ -23,6 +23,7 @@ class Books(Protocol):
 
     def order(self, number: str) -> Order: ...
     def subscription(self, name: str) -> Subscription: ...
+    def placed_at(self, order: Order) -> datetime: ...
 
 
 class Email:
@@ -85,6 +86,7 @@ class Email:
             order.fulfilled,
             event_id=effect.event_id,
             at=effect.at,
+            placed_at=self._books.placed_at(order),
             holder=holder,
             prices=self._prices,
             seller=self._seller,

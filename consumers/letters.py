@@ -18,13 +18,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import TypeAdapter
 from stdnum import iso11649
 
+from consumers.order_form import OrderForm, order_form
 from consumers.remittance import code_line, creditor_reference, customer_code, transfer_qr
 from consumers.seller import Seller, header_text
 from consumers.words import Language, Words
 from domain.commands import Email
 from domain.kernel import ROME
 from domain.order import OrderFulfilled, OrderPlaced
-from domain.pricing import Item, Method, PriceList
+from domain.pricing import PriceList
 from domain.subscription_events import AccountHolder
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,8 +42,9 @@ def payment_instructions(
     facts: dict[str, object] = {
         "placed": placed,
         "names": _names(placed, prices, holder.language),
-        "method": _name(prices.by_method.get(placed.payment_method), placed.payment_method, holder.language),
+        "method": Words(holder.language).name(prices.by_method.get(placed.payment_method), placed.payment_method),
     }
+    form = order_form(placed, at=at, holder=holder, prices=prices, seller=seller)
     picture = None
     match placed.payment_method:
         case "bank_transfer":
@@ -53,7 +55,9 @@ def payment_instructions(
                 facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, total)}
         case _:
             facts["payment_link"] = seller.payment_link(number)
-    return _letter("payment_instructions", facts, picture, event_id=event_id, at=at, holder=holder, seller=seller)
+    return _letter(
+        "payment_instructions", facts, picture, form=form, event_id=event_id, at=at, holder=holder, seller=seller
+    )
 
 
 def seats_on_panel(
@@ -62,22 +66,21 @@ def seats_on_panel(
     *,
     event_id: str,
     at: datetime,
+    placed_at: datetime,
     holder: AccountHolder,
     prices: PriceList,
     seller: Seller,
 ) -> EmailMessage:
     """The payment is registered: seats are on the panel, or services are renewed (S2)."""
+    # Whoever pays at once gets no instructions, and so the order form with this.
+    form = order_form(placed, at=placed_at, holder=holder, prices=prices, seller=seller) if placed.immediate else None
     facts = {"placed": placed, "fulfilled": fulfilled, "names": _names(placed, prices, holder.language)}
-    return _letter("seats_on_panel", facts, event_id=event_id, at=at, holder=holder, seller=seller)
+    return _letter("seats_on_panel", facts, form=form, event_id=event_id, at=at, holder=holder, seller=seller)
 
 
 def _names(placed: OrderPlaced, prices: PriceList, language: Language) -> Mapping[str, str]:
-    return {line.sku: _name(prices.by_sku.get(line.sku), line.sku, language) for line in placed.quote.lines}
-
-
-def _name(sold: Item | Method | None, code: str, language: Language) -> str:
-    # A later price list may have dropped what an earlier one sold; its letters still go out.
-    return sold.name.in_language(language) if sold else code
+    words = Words(language)
+    return {line.sku: words.name(prices.by_sku.get(line.sku), line.sku) for line in placed.quote.lines}
 
 
 def _letter(
@@ -85,6 +88,7 @@ def _letter(
     facts: Mapping[str, object],
     picture: bytes | None = None,
     *,
+    form: OrderForm | None = None,
     event_id: str,
     at: datetime,
     holder: AccountHolder,
@@ -113,9 +117,11 @@ def _letter(
     if picture and picture_id:
         _show(picture, picture_id, message, boundary)
     message.set_boundary(boundary)
+    if form:
+        _attach(form, message, boundary)
     for name, value in headers.items():
         message[name] = value
-    mime = {"MIME-Version": "1.0", "Content-Type": f'multipart/alternative; boundary="{boundary}"'}
+    mime = {"MIME-Version": "1.0", "Content-Type": f'{message.get_content_type()}; boundary="{boundary}"'}
     return _verified(message, headers | mime)
 
 
@@ -126,6 +132,12 @@ def _show(picture: bytes, picture_id: str, message: EmailMessage, boundary: str)
     page.add_related(picture, "image", "png", cid=f"<{picture_id}>", disposition="inline", filename="qr.png")
     page.set_param("type", "text/html")
     page.set_boundary(f"{boundary}_page")
+
+
+def _attach(form: OrderForm, message: EmailMessage, boundary: str) -> None:
+    message.set_boundary(f"{boundary}_letter")
+    message.add_attachment(form.pdf, "application", "pdf", filename=form.file_name)
+    message.set_boundary(boundary)
 
 
 def _mailbox(name: str, email: str) -> Address:

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from stdnum import iban as ibans
 from stdnum.exceptions import ValidationError
+from stdnum.it import codicefiscale, iva
 
 from domain.commands import Email, Line
 from domain.kernel import Checked
@@ -59,6 +60,18 @@ def _postal_account(account: str) -> str:
 Url = Annotated[str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$")]
 
 
+def _partita_iva(number: str) -> str:
+    if not iva.is_valid(number) or len(number) != 11:
+        raise ValueError("not a partita IVA: it has 11 digits, and the last checks the others")
+    return number
+
+
+def _tax_code(code: str) -> str:
+    if not codicefiscale.is_valid(code) or not code.isalnum():
+        raise ValueError("not a codice fiscale: its length or its check character is wrong")
+    return code
+
+
 class Seller(Checked):
     """Who sells: the seller's own data as letters show it, from the price list's file."""
 
@@ -71,6 +84,12 @@ class Seller(Checked):
     postal_account: Annotated[str, AfterValidator(_postal_account)]
     td896: bool = False
     """Whether Poste Italiane has authorised the account for pre-printed slips: else nobody may offer them."""
+    address: Annotated[tuple[Line, ...], Field(max_length=4)] = ()
+    """Line by line, as the order form shows it."""
+    vat_number: Annotated[str, AfterValidator(_partita_iva)] | None = None
+    tax_code: Annotated[str, AfterValidator(_tax_code)] | None = None
+    company_register: Line | None = None
+    """Where the company is entered and under which number."""
     panel_url: Url
     payment_url: Url
     """Where an order is paid at once; the order number follows as the last part of the path."""

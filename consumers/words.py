@@ -9,6 +9,7 @@ from babel.dates import format_date
 from babel.lists import format_list
 from babel.numbers import format_currency, format_percent
 
+from domain.pricing import Item, Method
 from domain.terms import ProrationRule
 
 Language = Literal["it", "en"]
@@ -49,6 +50,10 @@ class Words:
             "working_days": lambda number: self.units(number, "working day"),
             "share": self.share,
         }
+
+    def name(self, sold: Item | Method | None, code: str) -> str:
+        # A later price list may have dropped what an earlier one sold; its letters still go out.
+        return sold.name.in_language(self.language) if sold else code
 
     def money(self, amount: Decimal) -> str:
         return format_currency(amount, "EUR", locale=self.locale)

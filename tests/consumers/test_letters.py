@@ -35,7 +35,7 @@ SELLER_DATA = {
     "panel_url": "https://panel.venditore.example",
     "payment_url": "https://pay.venditore.example/orders/",
 }
-SELLER = Seller(**SELLER_DATA)
+SELLER = Seller.model_validate(SELLER_DATA)
 PRICES = PriceList.model_validate(
     {
         "version": "2026-01",
@@ -117,6 +117,7 @@ def on_panel(placed: OrderPlaced, expires_on: date, *, language: Literal["it", "
         fulfilled,
         event_id="order/10000016@3",
         at=AT,
+        placed_at=AT,
         holder=holder(language=language),
         prices=PRICES,
         seller=SELLER,
@@ -350,6 +351,7 @@ def test_7_each_event_and_each_letter_has_its_own_message_id() -> None:
         OrderFulfilled(order_number="10000016", subscription_id="SUB-1001", seats=3, expires_on=date(2027, 3, 5)),
         event_id="order/10000016@1",
         at=AT,
+        placed_at=AT,
         holder=holder(),
         prices=PRICES,
         seller=SELLER,
