@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 from psycopg import sql
 
 from adapters.embedded import embedded_postgres, temporary_home
@@ -29,6 +30,7 @@ from adapters.postgres.rebuild import rebuild, roll_back
 from adapters.postgres.views import create_views
 from domain.events import EVENTS
 from domain.kernel import ROME
+from domain.order import OrderPaid
 from domain.subscription_events import PersonalDataErased, SubscriptionStarted, UserConfigured
 from projections.catalogue import VIEWS
 from projections.folding import fold
@@ -104,15 +106,15 @@ def a_customer(office: Office, planted: Planted, sub: str = SUB) -> None:
         do(office, "configure-user", actor=planted(), username=name, email=address, permissions=["read"], **whose)
     do(office, "delete-user", username=names[0], **whose)
     do(office, "configure-user", username=names[1], email=planted("{}@casa.example"), permissions=[], **whose)
-    for _ in range(2):
+    for reference, amount in ((f"ALL-{sub}", "29.28"), (f"PART-{sub}", "5.00")):
         do(office, "open-cart", **whose)
         do(office, "switch-alignment", extend=False, **whose)
         do(office, "choose-seats", quantity=2, **whose)
         order = do(office, "place-order", accepted_by=planted(), **whose)["data"]["order_number"]
-        do(office, "register-payment", order_number=planted("dal {}"), amount="5.00", reference=f"B-{sub}-{order}")
-        do(office, "match-payment", reference=f"B-{sub}-{order}", order_number=order, operator=planted())
+        do(office, "register-payment", order_number=planted("dal {}"), amount=amount, reference=reference)
+        do(office, "match-payment", reference=reference, order_number=order, operator=planted())
     do(office, "cancel-order", order_number=order, reason=planted("{} si è stancata"))
-    do(office, "refund-payment", reference=f"B-{sub}-{order}", amount="5.00", operator=planted())
+    do(office, "refund-payment", reference=reference, amount=amount, operator=planted())
 
 
 def test_of_fifty_names_and_addresses_none_is_found_in_any_file_of_the_database() -> None:
@@ -148,6 +150,9 @@ def test_of_fifty_names_and_addresses_none_is_found_in_any_file_of_the_database(
         )
         office.tell("ANALYZE")
         office.tell("CHECKPOINT")
+        [paid] = [event for event in office.events() if isinstance(event, OrderPaid) and event.subscription_id == SUB]
+        assert paid.billed_to
+        assert set(structs.astuple(paid.billed_to)) < set(planted.said)
         assert len(planted.marks) >= 50
         assert len(planted.found_in(home)) >= 15, "as long as nobody erases, people are in views, letters and errors"
         of_others = told(office, OTHER)
@@ -215,6 +220,18 @@ def test_what_a_payer_wrote_is_erased_unless_it_was_a_number(office: Office) -> 
     assert sorted(erased.payments) == ["SPLIT", "THANKS"]
     shown = {row["reference"]: row["order_number"] for row in office.view("payments")}
     assert shown == {"THANKS": number, "SPLIT": "erased", "RIGHT": number, "NOBODYS": "un altro"}
+
+
+def test_whom_an_order_was_billed_to_is_forgotten_and_no_later_one_says_it(office: Office) -> None:
+    office.pay(some_users(office).order_seats(1, extend=False))
+    waits = office.order_seats(1, extend=False)
+    erase(office)
+    office.pay(waits)
+    before, after = (event.billed_to for event in office.events() if isinstance(event, OrderPaid))
+    assert before
+    assert before.name.startswith("pseudonym:")
+    assert before.email.startswith("pseudonym:")
+    assert after is None
 
 
 def test_letters_that_wait_are_no_longer_sent(office: Office) -> None:

@@ -177,9 +177,9 @@ class Story:
     def reopen(self, prices: PriceList | None = None) -> None:
         """Go on at a new desk that knows nothing but what is stored, perhaps with another price list."""
         self.prices = prices or self.prices
-        self.desk = Desk(self.prices, self._load, self.numbers)
+        self.desk = Desk(self.prices, self.load, self.numbers)
 
-    def _load(self, streams: list[str]) -> Mapping[str, History]:
+    def load(self, streams: list[str]) -> Mapping[str, History]:
         return {stream: self._history(stream) for stream in streams if stream in self._stored}
 
     def _history(self, stream: str) -> History:

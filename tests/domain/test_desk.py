@@ -11,7 +11,7 @@ from domain.desk import Decision, Desk, History, replay
 from domain.events import BY_TOPIC, EVENTS, public_type
 from domain.kernel import ROME, Event
 from domain.memory import LONG, MEMORIES, memory_of
-from tests.domain.given import BASE, PRICES, Story, chosen, service, state_of, through_json
+from tests.domain.given import BASE, PRICES, USUAL, Story, chosen, service, state_of, through_json
 
 NOW = datetime(2026, 3, 2, 9, 15, tzinfo=ROME)
 
@@ -50,6 +50,12 @@ def open_cart(name: str) -> Command:
     return Command("open", "open", "/tests", NOW, "anna", OpenCart(subscription_id=name, entry_point="panel"), b"")
 
 
+def payment(order: str, amount: str) -> Command:
+    type_ = "seatline.command.register-payment.v1"
+    data = {**USUAL["register-payment"], "order_number": order, "amount": amount, "reference": f"FOR-{order}"}
+    return Command(f"pay-{order}", type_, "/tests", NOW, "anna", parse_data(type_, data), b"")
+
+
 @pytest.fixture
 def store() -> Store:
     return Store()
@@ -67,6 +73,26 @@ def test_K1_a_batch_loads_what_it_is_known_to_need_at_once_and_only_once(store: 
         store.keep(desk.decide(command, NOW))
     desk.begin([open_cart("B")])
     assert store.asked == [["cart/A", "subscription/A", "subscription/B"], ["cart/B"]]
+
+
+def test_O2_who_is_billed_for_the_orders_of_a_batch_is_loaded_at_once() -> None:
+    story, asked = Story(), list[list[str]]()
+    for name in ("A", "B"):
+        story.start(subscription_id=name)
+    orders = [story.order_seats(sub=name) for name in ("A", "B")]
+
+    def load(streams: list[str]) -> Mapping[str, History]:
+        asked.append(sorted(streams))
+        return story.load(streams)
+
+    desk = Desk(PRICES, load, story.numbers)
+    numbers = [*orders, "4711"]
+    payments = [payment(number, "64.39") for number in numbers]
+    desk.begin(payments)
+    for command in payments:
+        assert desk.decide(command, NOW).refusal is None
+    known = [*(f"order/{number}" for number in numbers), *(f"payment/FOR-{number}" for number in numbers)]
+    assert asked == [sorted(known), ["subscription/A", "subscription/B"]]
 
 
 def test_K1_what_a_batch_only_read_is_noted_with_the_version_it_saw(store: Store) -> None:
