@@ -3,9 +3,8 @@
 import argparse
 import getpass
 import json
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -45,6 +44,7 @@ REFUND_DUE: LiteralString = """
     SELECT reference, order_number, state, refundable AS refund, value_date
     FROM panel.payments WHERE refundable > 0 ORDER BY value_date, reference
 """
+ROW = "{:<10}  {:>14}  {:<17}  {:<15}  {}"
 Came = Outcome | NotTaken
 
 
@@ -68,60 +68,84 @@ def run(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace, operator: str) -> int:
     paths = [Path(name) for name in arguments.files]
     for path in paths:
+        if path.exists() and not path.is_file():
+            raise Complaint(f"{path}: not a file, and each is read twice; nothing was registered")
         try:
             check(path)
         except UnreadableStatement as error:
             raise Complaint(f"{path}: {error}; nothing was registered") from None
-    came: list[Came] = []
-    settings = load_settings()
+    settings, tally = load_settings(), Tally()
     with engine(settings) as wired:
         importer = Importer(wired.log, wired.clerk(), operator, method=arguments.method)
         take = importer.foresee if arguments.dry_run else importer.register
+        if not arguments.json:
+            print(ROW.format("booked", "amount", "what became of it", "for", "reference"))
         for path in paths:
-            entries = read(path)
-            while batch := list(islice(entries, settings.batch_size)):
-                outcomes = iter(take([entry for entry in batch if isinstance(entry, Credit)]))
-                taken = [entry if isinstance(entry, NotTaken) else next(outcomes) for entry in batch]
-                if arguments.json:
-                    sys.stdout.writelines(f"{_line(path, one)}\n" for one in taken)
-                came += taken
+            for one in _taken(path, take, settings.batch_size):
+                print(_line(path, one) if arguments.json else _row(one))
+                tally.add(one)
     if not arguments.json:
-        _report(came)
-    return DOMAIN_SAID_NO if any(isinstance(one, NotTaken) or one.needs_a_person for one in came) else DONE
+        print(tally)
+    return DOMAIN_SAID_NO if tally.waits else DONE
+
+
+def _taken(path: Path, take: Callable[[list[Credit]], list[Outcome]], batch_size: int) -> Iterator[Came]:
+    """What became of each entry of a file, in its order."""
+    entries = read(path)
+    try:
+        while batch := list(islice(entries, batch_size)):
+            outcomes = iter(take([entry for entry in batch if isinstance(entry, Credit)]))
+            yield from (entry if isinstance(entry, NotTaken) else next(outcomes) for entry in batch)
+    except UnreadableStatement as error:
+        raise Complaint(f"{path} has changed since it was checked: {error}; import it again when it is whole") from None
 
 
 def _line(path: Path, one: Came) -> str:
     if isinstance(one, NotTaken):
         told: dict[str, object] = {"became": "left out", "why": one.why, **one._asdict()}
     else:
-        told = {"became": one.became, "code": one.code, "orders": one.orders, "suggestions": one.suggestions}
-        told |= one.credit._asdict()
+        told = {"became": one.became, "code": one.code, "message": one.message}
+        told |= {"orders": one.orders, "suggestions": one.suggestions, **one.credit._asdict()}
     return to_json({"file": str(path), **told}).decode()
 
 
-def _report(came: Sequence[Came]) -> None:
-    listed = table("Payments", "booked", "amount", "order", "what became of it", "reference", right=("amount",))
-    sums, counts = Counter[str](), Counter[str]()
-    for one in came:
-        if isinstance(one, NotTaken):
-            said = f"left out: {one.why.replace('_', ' ')}"
-            sign = "" if one.is_credit else "-"
-            listed.add_row(one.booked, f"{sign}{one.amount:,.2f} {one.currency}", "–", said, harmless(one.note))
-            if one.why != "batch_without_amounts":
-                continue
-        else:
-            said, credit = one.became, one.credit
-            hint = f" ({one.code})" if one.code else ""
-            hint += f", perhaps {' or '.join(one.suggestions)}" if one.suggestions else ""
-            orders = " ".join(one.orders) or f"“{harmless(credit.typed)}”"
-            listed.add_row(credit.booked, f"{credit.amount:,.2f}", orders, f"{said}{hint}", credit.reference)
-        counts[said] += 1
-        sums[said] += one.amount if isinstance(one, NotTaken) else one.credit.amount  # type: ignore[assignment]
-    if came:
-        console().print(listed)
-    for said, count in sorted(counts.items()):
-        print(f"{said}: {count:,}, {sums[said]:,.2f} EUR")
-    print(f"all booked credits in euro: {counts.total():,}, {sum(sums.values(), start=Decimal(0)):,.2f} EUR")
+def _row(one: Came) -> str:
+    # Written line by line, because of a statement of many thousand entries no table can be laid out.
+    if isinstance(one, NotTaken):
+        sign = "" if one.is_credit else "-"
+        return ROW.format(one.booked, f"{sign}{one.amount:,} {one.currency}", _said(one), "–", harmless(one.note))
+    credit, said = one.credit, _said(one)
+    if one.message:
+        said += f": {one.message} ({one.code})"
+    if one.suggestions:
+        said += f", perhaps {' or '.join(one.suggestions)}"
+    orders = " ".join(one.orders) or f"“{harmless(credit.typed)}”"
+    return ROW.format(harmless(credit.booked), f"{credit.amount:,} EUR", said, orders, credit.reference)
+
+
+def _said(one: Came) -> str:
+    return f"left out: {one.why.replace('_', ' ')}" if isinstance(one, NotTaken) else one.became
+
+
+class Tally:
+    """How much came in, by what became of it."""
+
+    def __init__(self) -> None:
+        self.waits = False
+        """Whether anything waits for a person."""
+        self._counts = Counter[str]()
+        self._sums = defaultdict[str, Decimal](Decimal)
+
+    def add(self, one: Came) -> None:
+        self.waits |= isinstance(one, NotTaken) or one.needs_a_person
+        if isinstance(one, Outcome) or one.why == "batch_without_amounts":
+            self._counts[_said(one)] += 1
+            self._sums[_said(one)] += one.credit.amount if isinstance(one, Outcome) else one.amount
+
+    def __str__(self) -> str:
+        sums = [f"{said}: {count:,}, {self._sums[said]:,} EUR" for said, count in sorted(self._counts.items())]
+        total = f"{self._counts.total():,}, {sum(self._sums.values(), Decimal('0.00')):,} EUR"
+        return "\n".join(["", *sums, f"all booked credits in euro: {total}"])
 
 
 # The work-list

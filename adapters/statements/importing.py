@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
     became: str
     code: str | None = None
     """Of the refusal."""
+    message: str | None = None
+    """Why it was refused."""
     suggestions: Sequence[str] = ()
     """Orders that an orphan may be for: an operator decides."""
 
@@ -114,7 +116,8 @@ class Importer:
 
     def _outcome(self, credit: Credit, orders: Sequence[str], answer: Answer) -> Outcome:
         if answer.counts_as_rejected:
-            return Outcome(credit, orders, "refused", code_of(answer))
+            said = json.loads(answer.line())
+            return Outcome(credit, orders, "refused", said["code"], said["message"]["en"])
         events = list(answer.events)
         if len(orders) > 1 and (parts := self._parts(credit, orders)):
             # A transfer registered by a run that was killed is divided by the next one.
@@ -208,7 +211,3 @@ def command(id_: str, name: str, data: Mapping[str, object], *, operator: str, t
         # The id says all there is to say, so the same id never comes with other data.
         fingerprint=b"",
     )
-
-
-def code_of(answer: Answer) -> str:
-    return str(json.loads(answer.line())["code"])
