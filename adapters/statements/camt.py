@@ -1,19 +1,23 @@
 """Reads ISO 20022 camt.053 and camt.054 of any version: hostile until read, flat in memory whatever the size."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from lxml import etree  # type: ignore[import-untyped]
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of a file; a bank's day of half a million entries is smaller."""
+LARGEST_ENTRY = 16 * 1024 * 1024
+"""Bytes within which an entry has to end, for it is kept as a tree thirty times as large; some 20,000 transactions."""
+CHUNK = 64 * 1024
 
 CENT = Decimal("0.01")
 
@@ -68,6 +72,28 @@ class NotTaken(NamedTuple):
     note: str
 
 
+class _Equals:
+    """Counts how often a statement has come to the same reference, in a tenth of the memory of a dictionary."""
+
+    def __init__(self) -> None:
+        self._hashes: defaultdict[int, array[int]] = defaultdict(partial(array, "q"))
+
+    def ordinal(self, reference: str) -> int:
+        key = hash(reference)
+        neighbours = self._hashes[key % 8192]
+        neighbours.append(key)
+        return neighbours.count(key)
+
+
+@dataclass(slots=True)
+class _Statement:
+    """Whose account the entries are of, and what tells them apart."""
+
+    account: str
+    digest: str
+    seen: _Equals = field(default_factory=_Equals)
+
+
 @dataclass(slots=True)
 class _Transaction:
     amount: Decimal | None = None
@@ -97,28 +123,44 @@ class _Entry:
     """How many transactions the bank says it has booked in one."""
 
 
-def read(path: Path) -> Iterator[Credit | NotTaken]:
+Progress = Callable[[int, int], object]
+"""Is told how many bytes have been read, of how many."""
+
+
+def read(path: Path, progress: Progress | None = None) -> Iterator[Credit | NotTaken]:
     """The credits of a file in its order, and what can't be taken; raises UnreadableStatement, also after some."""
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise UnreadableStatement(f"{size:,} bytes are more than the {LARGEST:,} that are read; split the file")
+        statement = None
         with path.open("rb") as file:
-            yield from _entries(file)
+            for name, element in _elements(file, size, progress):
+                if name == "Acct":
+                    # Every statement begins with its account.
+                    account = _account(element)
+                    statement = _Statement(account, _digest(account, size=6))
+                elif statement:
+                    yield from _taken(_entry(element), statement)
+        if not statement:
+            raise UnreadableStatement("no camt.053 or camt.054: it holds no account's Stmt or Ntfctn")
     except OSError as error:
         raise UnreadableStatement(error.strerror or "can't be read") from None
     except etree.XMLSyntaxError as error:
         raise UnreadableStatement(f"not well-formed XML: {' '.join(str(error.msg).split())[:200]}") from None
 
 
-def check(path: Path) -> None:
-    """Read a file to its end, before anything of it is registered; raises UnreadableStatement."""
-    for _ in read(path):
-        pass
+def check(path: Path, progress: Progress | None = None) -> int:
+    """Read a file to its end, before anything of it is registered, and count what `read` gives.
+
+    Raises UnreadableStatement.
+    """
+    return sum(1 for _ in read(path, progress))
 
 
-def _entries(file: Any) -> Iterator[Credit | NotTaken]:
-    parsing = etree.iterparse(
-        file,
+def _elements(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[tuple[str, Element]]:
+    """The accounts and entries of a file by name, each whole, and gone when the next one comes."""
+    parser = etree.XMLPullParser(
+        events=("end",),
         tag=("{*}Acct", "{*}Ntry"),
         resolve_entities=False,
         no_network=True,
@@ -128,22 +170,26 @@ def _entries(file: Any) -> Iterator[Credit | NotTaken]:
         remove_comments=True,
         remove_pis=True,
     )
-    account, seen, is_statement = "", Counter[int](), False
-    for _, element in parsing:
-        if _name(element.tag) == "Ntry":
-            entry = _entry(element)
-            # What has been read is dropped, with its place in the parent: else the tree grows with the file.
-            element.clear(keep_tail=False)
-            while (before := element.getprevious()) is not None:
-                element.getparent().remove(before)
-            yield from _taken(entry, account, seen)
-        elif (parent := element.getparent()) is not None and _name(parent.tag) in ("Stmt", "Ntfctn"):
-            # Every statement begins with its account.
-            _refuse_doctype(element)
-            account, seen, is_statement = _text(element), Counter(), True
-    _refuse_doctype(parsing.root)
-    if not is_statement:
-        raise UnreadableStatement("no camt.053 or camt.054: it holds no account's Stmt or Ntfctn")
+    done = last = 0
+    while chunk := file.read(CHUNK):
+        done += len(chunk)
+        parser.feed(chunk)
+        for _, element in parser.read_events():
+            last = done
+            if (name := NAME[element.tag]) == "Ntry":
+                yield name, element
+                # What has been read is dropped, with its place in the parent: else the tree grows with the file.
+                element.clear(keep_tail=False)
+                while (before := element.getprevious()) is not None:
+                    element.getparent().remove(before)
+            elif (parent := element.getparent()) is not None and NAME[parent.tag] in ("Stmt", "Ntfctn"):
+                _refuse_doctype(element)
+                yield name, element
+        if done - last > LARGEST_ENTRY:
+            raise UnreadableStatement(f"after byte {last:,} no entry ends within {LARGEST_ENTRY:,} bytes")
+        if progress:
+            progress(done, size)
+    _refuse_doctype(parser.close())
 
 
 def _refuse_doctype(element: Element) -> None:
@@ -154,9 +200,17 @@ def _refuse_doctype(element: Element) -> None:
 # Elements: children are walked once, by local name, because asking for one after the other takes thirty times as long
 
 
-@lru_cache(maxsize=1024)
-def _name(tag: Any) -> str:
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+class _Names(dict[str, str]):
+    """Local names by tag; a dictionary is asked in half the time of a function."""
+
+    def __missing__(self, tag: str) -> str:
+        name = tag.rpartition("}")[2]
+        if len(self) < 1000:
+            self[tag] = name
+        return name
+
+
+NAME = _Names()
 
 
 def _text(element: Element) -> str:
@@ -189,10 +243,15 @@ def _money(text: str) -> Decimal | None:
     return cents if cents == amount else amount
 
 
+def _account(element: Element) -> str:
+    """What identifies it: a statement says more of an account than a notification."""
+    return next((_text(child) for child in element if NAME[child.tag] == "Id"), _text(element))
+
+
 def _entry(element: Element) -> _Entry:
     entry = _Entry()
     for child in element:
-        match _name(child.tag):
+        match NAME[child.tag]:
             case "Amt":
                 entry.amount, entry.currency = _amount(child), child.get("Ccy", "")
             case "CdtDbtInd":
@@ -219,29 +278,29 @@ def _entry(element: Element) -> _Entry:
 def _code(element: Element) -> str:
     """The domain, family and sub-family of a bank transaction code, as PMNT-RCDT-ESCT."""
     for child in element:
-        if _name(child.tag) == "Domn":
-            return "-".join(" ".join(child.itertext()).split())
+        if NAME[child.tag] == "Domn":
+            return "-".join([text for part in child.iter() if (text := (part.text or "").strip())])
     return ""
 
 
 def _details(element: Element, entry: _Entry) -> None:
     for child in element:
-        match _name(child.tag):
+        match NAME[child.tag]:
             case "TxDtls":
                 entry.transactions.append(_transaction(child))
             case "Btch":
                 for fact in child:
-                    if _name(fact.tag) == "NbOfTxs" and (count := _token(fact)[:15]).isdecimal():
+                    if NAME[fact.tag] == "NbOfTxs" and (count := _token(fact)[:15]).isdecimal():
                         entry.batched += int(count)
 
 
 def _transaction(element: Element) -> _Transaction:
     transaction = _Transaction()
     for child in element:
-        match _name(child.tag):
+        match NAME[child.tag]:
             case "Refs":
                 for reference in child:
-                    match _name(reference.tag):
+                    match NAME[reference.tag]:
                         case "AcctSvcrRef":
                             transaction.bank_reference = _token(reference)
                         case "EndToEndId":
@@ -263,35 +322,41 @@ def _transaction(element: Element) -> _Transaction:
 def _older_amount(element: Element, transaction: _Transaction) -> None:
     """Version 02 has no amount of a transaction but this one."""
     for kind in element:
-        if _name(kind.tag) == "TxAmt":
+        if NAME[kind.tag] == "TxAmt":
             for child in kind:
-                if _name(child.tag) == "Amt":
+                if NAME[child.tag] == "Amt":
                     transaction.amount, transaction.currency = _amount(child), child.get("Ccy", "")
 
 
 def _payer(parties: Element) -> str:
     """Who paid; version 08 has one element more around the name."""
     for party in parties:
-        if _name(party.tag) == "Dbtr":
-            for child in party:
-                if _name(child.tag) == "Nm":
-                    return _text(child)
-                if _name(child.tag) == "Pty":
-                    return next((_text(name) for name in child if _name(name.tag) == "Nm"), "")
+        if NAME[party.tag] == "Dbtr":
+            return _name_of(party)
+    return ""
+
+
+def _name_of(party: Element) -> str:
+    for child in party:
+        match NAME[child.tag]:
+            case "Nm":
+                return _text(child)
+            case "Pty":
+                return _name_of(child)
     return ""
 
 
 def _remittance(element: Element, transaction: _Transaction) -> None:
     for child in element:
-        match _name(child.tag):
+        match NAME[child.tag]:
             case "Ustrd":
                 transaction.remittance.append(_text(child))
             case "Strd":
                 for part in child:
-                    match _name(part.tag):
+                    match NAME[part.tag]:
                         case "CdtrRefInf":
                             for fact in part:
-                                if _name(fact.tag) in ("Ref", "CdtrRef"):
+                                if NAME[fact.tag] in ("Ref", "CdtrRef"):
                                     transaction.structured = _text(fact)
                         case "AddtlRmtInf":
                             transaction.remittance.append(_text(part))
@@ -300,7 +365,7 @@ def _remittance(element: Element, transaction: _Transaction) -> None:
 # What an entry comes to
 
 
-def _taken(entry: _Entry, account: str, seen: Counter[int]) -> Iterator[Credit | NotTaken]:
+def _taken(entry: _Entry, statement: _Statement) -> Iterator[Credit | NotTaken]:
     if entry.status != "BOOK":
         return
     if entry.is_reversal:
@@ -313,12 +378,12 @@ def _taken(entry: _Entry, account: str, seen: Counter[int]) -> Iterator[Credit |
         amounts = [it.amount for it in entry.transactions if it.amount and it.currency == "EUR"]
         if len(amounts) == len(entry.transactions) and sum(amounts) == entry.amount:
             for transaction, amount in zip(entry.transactions, amounts, strict=True):
-                yield _credit(entry, transaction, amount, account, seen)
+                yield _credit(entry, transaction, amount, statement)
         else:
             yield _not_taken("batch_without_amounts", entry)
     else:
         transaction = entry.transactions[0] if entry.transactions else _Transaction()
-        yield _credit(entry, transaction, entry.amount, account, seen)
+        yield _credit(entry, transaction, entry.amount, statement)
 
 
 def _not_taken(why: LeftOut, entry: _Entry) -> NotTaken:
@@ -326,13 +391,13 @@ def _not_taken(why: LeftOut, entry: _Entry) -> NotTaken:
     return NotTaken(why, entry.booked, entry.amount, entry.currency, entry.is_credit, note[:140])
 
 
-def _credit(entry: _Entry, it: _Transaction, amount: Decimal, account: str, seen: Counter[int]) -> Credit:
+def _credit(entry: _Entry, it: _Transaction, amount: Decimal, statement: _Statement) -> Credit:
     booked = entry.booked or entry.value_date
     remittance = " ".join(it.remittance)
     end_to_end = "" if it.end_to_end in _PLACEHOLDERS else it.end_to_end
-    said = (account, booked, str(amount), end_to_end, it.payer, it.structured, remittance)
+    said = (statement.account, booked, str(amount), end_to_end, it.payer, it.structured, remittance)
     return Credit(
-        reference=_reference(_bank_reference(entry, it), said, seen),
+        reference=_reference(_bank_reference(entry, it), said, statement),
         booked=booked,
         value_date=entry.value_date or booked,
         amount=amount,
@@ -353,17 +418,15 @@ def _bank_reference(entry: _Entry, it: _Transaction) -> str:
     return "" if reference.upper() in _PLACEHOLDERS else reference
 
 
-def _reference(given: str, said: tuple[str, ...], seen: Counter[int]) -> str:
+def _reference(given: str, said: tuple[str, ...], statement: _Statement) -> str:
     """`bank:` and what tells this payment apart: the account and the bank's reference, or all that is said of it."""
-    account = said[0]
     if given and not _UNFIT.search(given) and len(given) <= 36:
-        reference = f"bank:{_digest(account, size=6)}:{given}"
+        reference = f"bank:{statement.digest}:{given}"
     else:
-        reference = f"bank:{_digest(*((account, given) if given else said), size=20)}"
-    # Equals in one statement are two payments, not one told twice. A number takes a third of the text's room.
-    key = hash(reference)
-    seen[key] += 1
-    return reference if seen[key] == 1 else f"{reference}:{seen[key]}"
+        reference = f"bank:{_digest(*((statement.account, given) if given else said), size=20)}"
+    # Equals in one statement are two payments, not one told twice.
+    ordinal = statement.seen.ordinal(reference)
+    return reference if ordinal == 1 else f"{reference}:{ordinal}"
 
 
 def _digest(*said: str, size: int) -> str:

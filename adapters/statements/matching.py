@@ -11,9 +11,10 @@ from domain.order_number import check_digit
 
 SHORTEST, LONGEST = 5, 12
 """Digits of an order number."""
+SLIP_CODE = 18
+"""Digits of a slip's customer code (TD 896)."""
 
 _REFERENCE = re.compile(r"(?<![A-Z0-9])RF[ .-]?([0-9][ .-]?[0-9](?:[ .-]?[0-9]){4,21})", re.IGNORECASE)
-_SLIP_CODE = re.compile(r"[0-9]{18}")
 _DIGITS = re.compile(r"[0-9]+(?:[ .\-/]{1,2}[0-9]+)*")
 _SEPARATED = re.compile(r"[ .\-/]+")
 _MOST_PIECES = 6
@@ -35,9 +36,13 @@ def _numbers(text: str) -> Iterator[str]:
     for run in _DIGITS.findall(rest):
         if len(run) < SHORTEST:
             continue
-        if _SLIP_CODE.fullmatch(run) and int(run[:16]) % 93 == int(run[16:]):
+        if not run.isdecimal():
+            yield from _in_pieces(_SEPARATED.split(run))
+            continue
+        if len(run) == SLIP_CODE and int(run[:16]) % 93 == int(run[16:]):
             yield str(int(run[:16]))
-        yield from _in_pieces(_SEPARATED.split(run))
+        if len(run) <= LONGEST and run[0] != "0" and check_digit(run) == "0":
+            yield run
 
 
 def _in_reference(digits: str) -> Iterator[str]:

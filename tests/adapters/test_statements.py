@@ -165,6 +165,22 @@ def test_the_same_bank_reference_on_two_accounts_is_two_payments(tmp_path: Path)
     assert len(references) == 2
 
 
+def test_an_account_is_the_same_however_much_is_said_of_it(tmp_path: Path) -> None:
+    told = statement(entry("5.00", ref="1"))
+    (tmp_path / "long").write_bytes(told)
+    (tmp_path / "short").write_bytes(told.replace(b"<Ccy>EUR</Ccy>", b""))
+    assert list(read(tmp_path / "long")) == list(read(tmp_path / "short"))
+
+
+def test_whoever_waits_for_a_check_is_told_how_far_it_is(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, *[entry("5.00", "x" * 1000)] * 100, entry("1.00", sign="DBIT"), entry("1.00", currency="USD")
+    )
+    told: list[tuple[int, int]] = []
+    assert check(path, lambda done, size: told.append((done, size))) == 101
+    assert told[0] < told[-1] == (path.stat().st_size, path.stat().st_size)
+
+
 def test_control_characters_never_get_into_the_payers_words(tmp_path: Path) -> None:
     [credit] = entries(tmp_path, entry("1.00", "a\n\tb &#x85;c"))
     assert isinstance(credit, Credit)
@@ -220,6 +236,16 @@ def test_a_file_that_is_too_large_is_not_even_opened(tmp_path: Path, monkeypatch
         check(written(tmp_path, entry("1.00")))
     with pytest.raises(UnreadableStatement, match="No such file"):
         check(tmp_path / "missing.xml")
+
+
+@pytest.mark.parametrize("filling", ["<Bal/>" * 100_000, "<Ntry><NtryDtls>" + "<TxDtls/>" * 70_000])
+def test_a_file_in_which_no_entry_ends_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, filling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camt, "LARGEST_ENTRY", 500_000)
+    path = written(tmp_path, entry("1.00"), filling)
+    with pytest.raises(UnreadableStatement, match="no entry ends within 500,000 bytes"):
+        check(path)
 
 
 # Which orders a text names
