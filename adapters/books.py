@@ -1,11 +1,12 @@
 """Reading one aggregate at a time."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from adapters.postgres.log import EventLog
 from domain.desk import replay
-from domain.kernel import Aggregate, event_id
+from domain.kernel import Aggregate, Recorded, event_id
 from domain.order import Order
 from domain.subscription import Subscription
 
@@ -23,6 +24,14 @@ class StoredBooks:
 
     def subscription(self, name: str) -> Subscription:
         return self._read(Subscription, name)
+
+    def event(self, id_: str) -> Recorded:
+        return self._log.event(id_)
+
+    def decided_with(self, recorded: Recorded) -> Sequence[Recorded]:
+        """All that the same command brought to the stream of this event, in order."""
+        stream = self._log.of_streams([recorded.originator_id])
+        return [event for event in stream if event.envelope.command_id == recorded.envelope.command_id]
 
     def placed_at(self, order: Order) -> datetime:
         return self._log.event(event_id(order.stream, 1)).envelope.business_time

@@ -35,7 +35,7 @@ ARRIVALS = (s.SubscriptionStarted, s.SeatsAdded)
 
 EFFECTS: LiteralString = """
     SELECT id, order_number, state, in_doubt, attempts, due_at, error, changed_at
-    FROM seatline.effects WHERE subject = %s ORDER BY at, id
+    FROM seatline.effects WHERE subject = %s AND order_number IS NOT NULL ORDER BY at, id
 """
 AT_HAND: LiteralString = """
     SELECT reference, order_number AS typed, unallocated + refundable AS amount, state, value_date

@@ -1,7 +1,7 @@
 """Activation: a paid order gives its subscription what was bought, first outside if need be (S2, S9)."""
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
 from consumers.effects import Effect, NoLongerNeeded
@@ -99,8 +99,10 @@ class Activation:
             due_at=recorded.envelope.recorded_time,
         )
 
-    def prepare(self, effect: Effect) -> Callable[[], None]:
-        order, paid = self._books.order(effect.order_number), self._event(effect.event_id)
+    def prepare(self, effect: Effect, now: datetime) -> Callable[[], None]:
+        paid = self._event(effect.event_id)
+        assert isinstance(paid.event, OrderPaid), "nothing else is planned for"
+        order = self._books.order(paid.event.order_number)
         if order.state is not OrderState.PAID:
             # Whoever was killed between decision and note, or the engine alone before there was a provisioning system.
             raise NoLongerNeeded(f"the order is {order.state}")

@@ -14,7 +14,8 @@ class Effect:
 
     id: str
     subject: str
-    order_number: str
+    order_number: str | None
+    """None if it is not about an order."""
     event_id: str
     at: datetime
     """Business time of the event."""
@@ -51,7 +52,7 @@ class EffectConsumer(Protocol):
         """What this event asks for, if anything; called again on a replay, so it depends on the event alone."""
         ...
 
-    def prepare(self, effect: Effect) -> Callable[[], None]:
+    def prepare(self, effect: Effect, now: datetime) -> Callable[[], None]:
         """Make everything ready and give what does it; raises NoLongerNeeded or Refused.
 
         Nothing has happened outside when this returns. What it gives raises Postponed, Refused or InDoubt.

@@ -1,26 +1,30 @@
-"""Email: how to pay, as soon as an order needs it, and word that the seats are on the panel (O4, S2)."""
+"""Email: which event brings which letter, and whether it still makes sense when it is sent (O4, O8, S2, S8)."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from typing import Protocol
 
 from consumers.effects import Effect, NoLongerNeeded, Refused
-from consumers.letters import payment_instructions, seats_on_panel
+from consumers.letters import Letter, Letters
+from consumers.message import as_message
 from consumers.seller import Seller
-from domain.kernel import Recorded
-from domain.order import Order, OrderFulfilled, OrderPlaced
+from domain.kernel import ROME, Recorded
+from domain.order import Order, OrderExpired, OrderFulfilled, OrderPlaced, OrderReminderDue
 from domain.pricing import PriceList
+from domain.service import Service
 from domain.subscription import Subscription
-from domain.subscription_events import AccountHolder
+from domain.subscription_events import ExpiryReminderDue
 
-INSTRUCTIONS = "payment-instructions"
-ON_PANEL = "seats-on-panel"
+LAPSE_IS_NEWS = timedelta(days=30)
+"""After an order's last day, while somebody may still think of paying it."""
 
 
 class Books(Protocol):
     """Where a consumer looks up what an event refers to."""
 
+    def event(self, id_: str) -> Recorded: ...
+    def decided_with(self, recorded: Recorded) -> Sequence[Recorded]: ...
     def order(self, number: str) -> Order: ...
     def subscription(self, name: str) -> Subscription: ...
     def placed_at(self, order: Order) -> datetime: ...
@@ -38,59 +42,87 @@ class Email:
 
     def plan(self, recorded: Recorded) -> Effect | None:
         match recorded.event:
-            case OrderPlaced() as event:
+            case OrderPlaced(order_number=number) as event:
                 # Whoever pays at once gets no instructions, so an immediate payment is given a moment to arrive.
                 delay = timedelta(minutes=event.instructions_delay_minutes if event.immediate else 0)
-                return self._effect(INSTRUCTIONS, event.order_number, recorded, delay)
-            case OrderFulfilled() as event:
-                return self._effect(ON_PANEL, event.order_number, recorded, timedelta())
+                return _effect(f"payment-instructions:{number}", recorded, number, delay)
+            case OrderReminderDue(order_number=number, days_before=days):
+                return _effect(f"order-reminder:{number}:{days}", recorded, number)
+            case OrderExpired(order_number=number):
+                return _effect(f"lapse-notice:{number}", recorded, number)
+            case OrderFulfilled(order_number=number):
+                return _effect(f"seats-on-panel:{number}", recorded, number)
+            case ExpiryReminderDue():
+                # One letter for all that the same close of a day reminds of: its command's id names both.
+                return _effect(f"expiry-reminder:{recorded.envelope.command_id}", recorded)
             case _:
                 return None
 
-    def _effect(self, kind: str, order_number: str, recorded: Recorded, delay: timedelta) -> Effect:
-        return Effect(
-            id=f"{kind}:{order_number}",
-            subject=recorded.subject,
-            order_number=order_number,
-            event_id=recorded.id,
-            at=recorded.envelope.business_time,
-            due_at=recorded.envelope.business_time + delay,
-        )
-
-    def prepare(self, effect: Effect) -> Callable[[], None]:
-        order = self._books.order(effect.order_number)
-        if effect.id.startswith(INSTRUCTIONS) and _needs_no_instructions(order):
-            raise NoLongerNeeded(f"the order is {order.state}")
-        holder = self._books.subscription(order.subject).account_holder
+    def prepare(self, effect: Effect, now: datetime) -> Callable[[], None]:
+        asking = self._books.event(effect.event_id)
+        subscription = self._books.subscription(asking.subject)
+        holder = subscription.account_holder
         if holder is None:
             raise NoLongerNeeded("the account holder's personal data was erased")
+        letters = Letters(self._prices, self._seller, holder)
         try:
-            message = self._letter(effect, order, holder)
+            letter = self._letter(asking, subscription, letters, today=now.astimezone(ROME).date())
+            message = as_message(letter, event_id=asking.id, at=effect.at, holder=holder, seller=self._seller)
         except ValueError as error:
             raise Refused(str(error)) from error
         return lambda: self._send(message)
 
-    def _letter(self, effect: Effect, order: Order, holder: AccountHolder) -> EmailMessage:
-        if effect.id.startswith(INSTRUCTIONS):
-            return payment_instructions(
-                order.placed,
-                event_id=effect.event_id,
-                at=effect.at,
-                holder=holder,
-                prices=self._prices,
-                seller=self._seller,
-            )
-        assert order.fulfilled is not None, "planned when the order was fulfilled"
-        return seats_on_panel(
-            order.placed,
-            order.fulfilled,
-            event_id=effect.event_id,
-            at=effect.at,
-            placed_at=self._books.placed_at(order),
-            holder=holder,
-            prices=self._prices,
-            seller=self._seller,
-        )
+    def _letter(self, asking: Recorded, subscription: Subscription, write: Letters, *, today: date) -> Letter:
+        """What the event asks for; raises NoLongerNeeded where nobody needs to be told any more."""
+        match asking.event:
+            case OrderPlaced(order_number=number):
+                order = self._books.order(number)
+                if _needs_no_instructions(order):
+                    raise NoLongerNeeded(f"the order is {order.state}")
+                return write.payment_instructions(order, asking.envelope.business_time)
+            case OrderReminderDue(order_number=number, days_before=days):
+                order = self._books.order(number)
+                if not order.is_payable(today):
+                    raise NoLongerNeeded(f"the order is {order.state} and was payable until {order.placed.lapses_on}")
+                if not _is_latest_reminder(days, order):
+                    raise NoLongerNeeded("a later reminder takes its place")
+                return write.order_reminder(order)
+            case OrderExpired(order_number=number, lapsed_on=last):
+                if today > last + LAPSE_IS_NEWS:
+                    raise NoLongerNeeded(f"the order has been lapsed since {last}")
+                return write.lapse_notice(self._books.order(number))
+            case OrderFulfilled(order_number=number):
+                order = self._books.order(number)
+                return write.seats_on_panel(order, self._books.placed_at(order))
+            case ExpiryReminderDue():
+                if services := self._still_ending(asking, subscription, today):
+                    return write.expiry_reminder(subscription, services)
+                raise NoLongerNeeded("renewed, reminded of again or over by now")
+            case _:
+                raise AssertionError(f"no letter is planned for {asking.id}")
+
+    def _still_ending(self, asking: Recorded, subscription: Subscription, today: date) -> Sequence[Service]:
+        """Of what one close of a day reminded of, the services for which no later word has been said, by end."""
+        reminders = [recorded.event for recorded in self._books.decided_with(asking)]
+        services = [
+            service
+            for reminder in reminders
+            if isinstance(reminder, ExpiryReminderDue)
+            and (service := subscription.services[reminder.service_id]).expires_on == reminder.expires_on >= today
+            and service.reminded == reminder.days_before
+            and not service.declined
+        ]
+        return sorted(services, key=lambda service: service.expires_on)
+
+
+def _effect(id_: str, recorded: Recorded, order_number: str | None = None, delay: timedelta = timedelta()) -> Effect:
+    at = recorded.envelope.business_time
+    return Effect(id_, recorded.subject, order_number, recorded.id, at, due_at=at + delay)
+
+
+def _is_latest_reminder(days: int, order: Order) -> bool:
+    """Whether none has fallen due since: after an outage of ours only the nearest is sent, too (T4)."""
+    return list(order.reminders) == [later for later in order.placed.reminder_days if later < days]
 
 
 def _needs_no_instructions(order: Order) -> bool:

@@ -1,202 +1,118 @@
-"""Letters to account holders: how to pay an order, and that what was bought is on the panel (O4, S2)."""
+"""What account holders are told: how to pay, that an order waits or has lapsed, what is on the panel, what ends."""
 
-import re
-import textwrap
-from collections.abc import Mapping
-from datetime import datetime
-from email.headerregistry import Address, HeaderRegistry
-from email.message import EmailMessage
-from email.parser import BytesParser
-from email.policy import SMTP
-from email.utils import format_datetime
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import TypeAdapter
 from stdnum import iso11649
 
 from consumers.order_form import OrderForm, order_form
 from consumers.remittance import code_line, creditor_reference, customer_code, transfer_qr
-from consumers.seller import Seller, header_text
-from consumers.words import Language, Words
-from domain.commands import Email
-from domain.kernel import ROME
-from domain.order import OrderFulfilled, OrderPlaced
+from consumers.seller import Seller
+from consumers.words import Words
+from domain.order import Order
 from domain.pricing import PriceList
+from domain.service import Service
+from domain.subscription import Subscription
 from domain.subscription_events import AccountHolder
 
-TEMPLATES = Path(__file__).parent / "templates"
-EMAIL: TypeAdapter[str] = TypeAdapter(Email)
-LONGEST_LINE = 998
-"""Bytes without the line's end, by RFC 5322."""
+
+class Letter(NamedTuple):
+    """What is said; the template of that name says it in the holder's language."""
+
+    template: str
+    facts: Mapping[str, object]
+    picture: bytes | None = None
+    """A PNG that the template shows."""
+    form: OrderForm | None = None
+    """Goes with it."""
 
 
-def payment_instructions(
-    placed: OrderPlaced, *, event_id: str, at: datetime, holder: AccountHolder, prices: PriceList, seller: Seller
-) -> EmailMessage:
-    """How to complete an order that was not paid immediately (O3, O4)."""
-    number, total = placed.order_number, placed.quote.total
-    facts: dict[str, object] = {
-        "placed": placed,
-        "names": _names(placed, prices, holder.language),
-        "method": Words(holder.language).name(prices.by_method.get(placed.payment_method), placed.payment_method),
-    }
-    form = order_form(placed, at=at, holder=holder, prices=prices, seller=seller)
-    picture = None
-    match placed.payment_method:
-        case "bank_transfer":
-            facts["reference"] = iso11649.format(creditor_reference(number))
-            picture = transfer_qr(seller, number, total) if total else None
-        case "postal_slip":
-            if seller.td896:
-                facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, total)}
-        case _:
-            facts["payment_link"] = seller.payment_link(number)
-    return _letter(
-        "payment_instructions", facts, picture, form=form, event_id=event_id, at=at, holder=holder, seller=seller
-    )
+class Ending(NamedTuple):
+    """A service as a reminder lists it."""
+
+    what: str
+    expires_on: date
+    renewable_until: date
+    order_number: str | None
+    """The open order that moves its expiry once it is paid."""
 
 
-def seats_on_panel(
-    placed: OrderPlaced,
-    fulfilled: OrderFulfilled,
-    *,
-    event_id: str,
-    at: datetime,
-    placed_at: datetime,
-    holder: AccountHolder,
-    prices: PriceList,
-    seller: Seller,
-) -> EmailMessage:
-    """The payment is registered: seats are on the panel, or services are renewed (S2)."""
-    # Whoever pays at once gets no instructions, and so the order form with this.
-    form = order_form(placed, at=placed_at, holder=holder, prices=prices, seller=seller) if placed.immediate else None
-    facts = {"placed": placed, "fulfilled": fulfilled, "names": _names(placed, prices, holder.language)}
-    return _letter("seats_on_panel", facts, form=form, event_id=event_id, at=at, holder=holder, seller=seller)
+class Letters:
+    """What one seller writes to one account holder."""
+
+    def __init__(self, prices: PriceList, seller: Seller, holder: AccountHolder) -> None:
+        self._prices = prices
+        self._seller = seller
+        self._holder = holder
+        self._words = Words(holder.language)
+
+    def payment_instructions(self, order: Order, placed_at: datetime) -> Letter:
+        """How to complete an order that was not paid immediately (O3, O4)."""
+        # Whoever pays later is told how even if the payment was quicker than the letter.
+        due = order.missing if order.awaits_payment else order.placed.quote.total
+        return self._asking(due, order, "payment_instructions")._replace(form=self._form(order, placed_at))
+
+    def order_reminder(self, order: Order) -> Letter:
+        """How to pay what an order still misses, before it lapses (O8)."""
+        return self._asking(order.missing, order, "order_reminder")
+
+    def lapse_notice(self, order: Order) -> Letter:
+        """The order can't be paid any more, and nothing is due (O6, O8)."""
+        return Letter("lapse_notice", self._facts(order) | {"paid": order.paid})
+
+    def seats_on_panel(self, order: Order, placed_at: datetime) -> Letter:
+        """The payment is registered: seats are on the panel, or services are renewed (S2)."""
+        # Whoever pays at once gets no instructions, and so the order form with this.
+        form = self._form(order, placed_at) if order.placed.immediate else None
+        return Letter("seats_on_panel", self._facts(order) | {"fulfilled": order.fulfilled}, form=form)
+
+    def expiry_reminder(self, subscription: Subscription, services: Sequence[Service]) -> Letter:
+        """What ends when, what that means, and how to renew it (S4, S8, C6)."""
+        facts = {
+            "subscription_id": subscription.name,
+            "endings": [_ending(service, subscription, self._name(service.sku)) for service in services],
+            "restricted_days": subscription.lifecycle.restricted_days,
+            "users_need_it": any(service.users for service in services),
+        }
+        return Letter("expiry_reminder", facts)
+
+    def _asking(self, due: Decimal, order: Order, template: str) -> Letter:
+        """A letter that says how to pay this much of an order."""
+        number, total, seller, picture = order.name, order.placed.quote.total, self._seller, None
+        facts = self._facts(order) | {"due": due, "paid": total - due}
+        match order.placed.payment_method:
+            case "bank_transfer":
+                facts["reference"] = iso11649.format(creditor_reference(number))
+                picture = transfer_qr(seller, number, due) if due else None
+            case "postal_slip":
+                if seller.td896:
+                    facts |= {"customer_code": customer_code(number), "code_line": code_line(seller, number, due)}
+            case _:
+                facts["payment_link"] = seller.payment_link(number)
+        return Letter(template, facts, picture)
+
+    def _facts(self, order: Order) -> dict[str, object]:
+        placed, by_method = order.placed, self._prices.by_method
+        return {
+            "placed": placed,
+            "names": {line.sku: self._name(line.sku) for line in placed.quote.lines},
+            "method": self._words.name(by_method.get(placed.payment_method), placed.payment_method),
+        }
+
+    def _name(self, sku: str) -> str:
+        return self._words.name(self._prices.by_sku.get(sku), sku)
+
+    def _form(self, order: Order, placed_at: datetime) -> OrderForm:
+        return order_form(order.placed, at=placed_at, holder=self._holder, prices=self._prices, seller=self._seller)
 
 
-def _names(placed: OrderPlaced, prices: PriceList, language: Language) -> Mapping[str, str]:
-    words = Words(language)
-    return {line.sku: words.name(prices.by_sku.get(line.sku), line.sku) for line in placed.quote.lines}
-
-
-def _letter(
-    template: str,
-    facts: Mapping[str, object],
-    picture: bytes | None = None,
-    *,
-    form: OrderForm | None = None,
-    event_id: str,
-    at: datetime,
-    holder: AccountHolder,
-    seller: Seller,
-) -> EmailMessage:
-    """One event's letter, always the same bytes; ValueError if the holder's data can't stand in a mail header."""
-    # Random ids and boundaries would make a second copy another letter.
-    fingerprint = sha256(f"{template} {event_id}".encode()).hexdigest()[:32]
-    boundary = f"=_{fingerprint}"
-    picture_id = f"qr.{fingerprint}@{seller.domain}" if picture else None
-    facts = {**facts, "holder": holder, "seller": seller, "picture_id": picture_id}
-    subject, text = _rendered(template, holder.language, "text", facts)
-    _, html = _rendered(template, holder.language, "html", facts)
-    headers = {
-        "From": str(_mailbox(seller.name, seller.email)),
-        "To": str(_mailbox(holder.name, holder.email)),
-        "Subject": subject,
-        "Date": format_datetime(at.astimezone(ROME)),
-        "Message-ID": f"<{fingerprint}@{seller.domain}>",
-        "Auto-Submitted": "auto-generated",
-        "Content-Language": holder.language,
-    }
-    message = EmailMessage(policy=SMTP)
-    message.set_content(text, cte="quoted-printable")
-    message.add_alternative(html, subtype="html", cte="quoted-printable")
-    if picture and picture_id:
-        _show(picture, picture_id, message, boundary)
-    message.set_boundary(boundary)
-    if form:
-        _attach(form, message, boundary)
-    for name, value in headers.items():
-        message[name] = value
-    mime = {"MIME-Version": "1.0", "Content-Type": f'{message.get_content_type()}; boundary="{boundary}"'}
-    return _verified(message, headers | mime)
-
-
-def _show(picture: bytes, picture_id: str, message: EmailMessage, boundary: str) -> None:
-    """Put a PNG beside the HTML that shows it, so that it needs no network."""
-    page = message.get_body(("html",))
-    assert isinstance(page, EmailMessage)
-    page.add_related(picture, "image", "png", cid=f"<{picture_id}>", disposition="inline", filename="qr.png")
-    page.set_param("type", "text/html")
-    page.set_boundary(f"{boundary}_page")
-
-
-def _attach(form: OrderForm, message: EmailMessage, boundary: str) -> None:
-    message.set_boundary(f"{boundary}_letter")
-    message.add_attachment(form.pdf, "application", "pdf", filename=form.file_name)
-    message.set_boundary(boundary)
-
-
-def _mailbox(name: str, email: str) -> Address:
-    """Whom a letter is from or for, without the name if that would not fit into one line of the header.
-
-    Python 3.11.7 breaks a long name wrongly (gh-80222): spaces are lost, or the quotes of `Bianchi, Rossi e Associati`,
-    which becomes two recipients.
-    """
-    try:
-        nameless = Address(addr_spec=EMAIL.validate_python(email))
-    except ValueError:
-        raise ValueError("no mail can be sent to this address") from None
-    named = Address(" ".join(header_text(name).split()), addr_spec=email)
-    _, *more_lines = HeaderRegistry()("From", str(named)).fold(policy=SMTP).splitlines()
-    return named if more_lines in ([], [f" <{email}>"]) else nameless
-
-
-def _verified(message: EmailMessage, meant: Mapping[str, str]) -> EmailMessage:
-    """The message, once its finished bytes read back as exactly the headers that were meant."""
-    written = message.as_bytes()
-    read = BytesParser(policy=SMTP).parsebytes(written)
-    if sorted((name, str(value)) for name, value in read.items()) != sorted(meant.items()):
-        raise ValueError("the message's headers would not arrive as they were meant")
-    if not written.isascii() or max(map(len, written.split(b"\r\n"))) > LONGEST_LINE:
-        raise ValueError("the message would not travel unchanged")
-    return message
-
-
-def _rendered(
-    template: str, language: Language, form: Literal["text", "html"], facts: Mapping[str, object]
-) -> tuple[str, str]:
-    """A letter's subject and its body, from the words of a language and the parts of a form."""
-    module = _environment(language, form).get_template(f"{template}.jinja").make_module(dict(facts))
-    return str(vars(module)["subject"]), re.sub(r"\n{3,}", "\n\n", str(module)).strip() + "\n"
-
-
-@cache
-def _environment(language: Language, form: Literal["text", "html"]) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / form]),
-        autoescape=form == "html",  # noqa: S701 plain text has nothing to escape
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.globals["language"] = language
-    environment.filters |= Words(language).filters
-    environment.filters["wrapped"] = _wrapped
-    return environment
-
-
-def _wrapped(text: str, first: str = "", indent: str = "") -> str:
-    """One paragraph in lines of at most 72 characters; no-break spaces and long links stay whole."""
-    return textwrap.fill(
-        re.sub(r"[ \n]+", " ", text).strip(" "),
-        width=72,
-        initial_indent=first,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
+def _ending(service: Service, subscription: Subscription, name: str) -> Ending:
+    moving = [number for number, keeps in subscription.held.items() if keeps.get(service.service_id)]
+    return Ending(
+        what=f"{service.final_quantity} × {name}",
+        expires_on=service.expires_on,
+        renewable_until=service.expires_on + timedelta(days=subscription.lifecycle.restricted_days),
+        order_number=next(iter(moving), None),
     )

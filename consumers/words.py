@@ -47,6 +47,7 @@ class Words:
             "money": self.money,
             "percent": self.percent,
             "day": self.day,
+            "days": lambda number: self.units(number, "day"),
             "working_days": lambda number: self.units(number, "working day"),
             "share": self.share,
         }

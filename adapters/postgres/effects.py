@@ -113,7 +113,7 @@ class EffectWorker:
         if effect is None:
             return False
         try:
-            do = self._consumer.prepare(effect)
+            do = self._consumer.prepare(effect, self._clock())
             # From here on whoever finds it can't know whether it was done; a person may have been quicker to skip it.
             taken = connection.execute(
                 "UPDATE seatline.effects SET state = 'doing', attempts = attempts + 1, changed_at = now()"

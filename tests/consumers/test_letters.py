@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.letters import payment_instructions, seats_on_panel
+from consumers.letters import Letter, Letters
+from consumers.message import as_message
 from consumers.seller import Seller
-from consumers.words import Words
-from domain.order import OrderFulfilled, OrderPlaced
+from consumers.words import Language, Words
+from domain.order import Order, OrderPlaced
 from domain.pricing import Holding, PriceList, Quote, renewal_quote, seats_quote
 from domain.subscription_events import AccountHolder
 from domain.terms import Anchor, ProrationRule
@@ -73,8 +74,11 @@ IN_BOTH_LANGUAGES = pytest.mark.parametrize("language", ["it", "en"])
 BY_ALL_METHODS = pytest.mark.parametrize("method", list(PRICES.by_method))
 
 
-def holder(name: str = "Studio Bianchi", language: Literal["it", "en"] = "it") -> AccountHolder:
+def holder(name: str = "Studio Bianchi", language: Language = "it") -> AccountHolder:
     return AccountHolder(name=name, email="anna.bianchi@studio.example", language=language)
+
+
+BIANCHI = holder()
 
 
 def order(
@@ -98,30 +102,34 @@ def order(
 
 
 def instructions(
-    placed: OrderPlaced | None = None, *, to: AccountHolder | None = None, event_id: str = "order/10000016@1"
+    placed: OrderPlaced | None = None,
+    *,
+    to: AccountHolder = BIANCHI,
+    event_id: str = "order/10000016@1",
+    at: datetime = AT,
+    prices: PriceList = PRICES,
 ) -> EmailMessage:
-    return payment_instructions(
-        placed or order(), event_id=event_id, at=AT, holder=to or holder(), prices=PRICES, seller=SELLER
-    )
+    return sent(Letters(prices, SELLER, to).payment_instructions(confirmed(placed or order()), at), to, event_id, at=at)
 
 
-def on_panel(placed: OrderPlaced, expires_on: date, *, language: Literal["it", "en"] = "it") -> EmailMessage:
-    fulfilled = OrderFulfilled(
-        order_number=placed.order_number,
-        subscription_id=placed.subscription_id,
-        seats=placed.seats,
-        expires_on=expires_on,
-    )
-    return seats_on_panel(
-        placed,
-        fulfilled,
-        event_id="order/10000016@3",
-        at=AT,
-        placed_at=AT,
-        holder=holder(language=language),
-        prices=PRICES,
-        seller=SELLER,
-    )
+def on_panel(
+    placed: OrderPlaced, expires_on: date, *, language: Language = "it", event_id: str = "order/10000016@3"
+) -> EmailMessage:
+    fulfilled = confirmed(placed)
+    fulfilled.receive("PAY", placed.quote.total, on=date(2026, 3, 5), billed_to=None)
+    fulfilled.fulfil(expires_on)
+    to = holder(language=language)
+    return sent(Letters(PRICES, SELLER, to).seats_on_panel(fulfilled, AT), to, event_id)
+
+
+def confirmed(placed: OrderPlaced) -> Order:
+    order = Order(placed.order_number)
+    order.place(placed)
+    return order
+
+
+def sent(letter: Letter, to: AccountHolder, event_id: str, *, at: datetime = AT) -> EmailMessage:
+    return as_message(letter, event_id=event_id, at=at, holder=to, seller=SELLER)
 
 
 def body(message: EmailMessage, form: Literal["plain", "html"] = "plain") -> str:
@@ -149,9 +157,7 @@ def seen(html: str) -> str:
         ("en", ["IBAN: IT60 X054 2811 1010 0000 0123 456", "Amount: €64.39", "reference: 10000016", "1 April 2026"]),
     ],
 )
-def test_O4_a_bank_transfer_is_told_iban_amount_and_order_number(
-    language: Literal["it", "en"], facts: list[str]
-) -> None:
+def test_O4_a_bank_transfer_is_told_iban_amount_and_order_number(language: Language, facts: list[str]) -> None:
     text = words(body(instructions(to=holder(language=language))))
     for fact in facts:
         assert fact in text
@@ -164,7 +170,7 @@ def test_O4_a_bank_transfer_is_told_iban_amount_and_order_number(
         ("en", ["Postal account no.: 000000123456", "In the name of: Venditore S.p.A.", "(causale): 10000016"]),
     ],
 )
-def test_O4_a_postal_slip_is_told_account_and_order_number(language: Literal["it", "en"], facts: list[str]) -> None:
+def test_O4_a_postal_slip_is_told_account_and_order_number(language: Language, facts: list[str]) -> None:
     text = words(body(instructions(order(method="postal_slip"), to=holder(language=language))))
     for fact in facts:
         assert fact in text
@@ -283,14 +289,14 @@ def test_an_item_and_a_method_that_left_the_price_list_are_called_by_their_code(
     kept = PRICES.model_dump()
     items = [{**item, "sku": f"new-{item['sku']}"} for item in kept["items"]]
     other = PriceList.model_validate({**kept, "items": items, "methods": []})
-    message = payment_instructions(order(), event_id="e", at=AT, holder=holder(), prices=other, seller=SELLER)
+    message = instructions(prices=other)
     assert "3 × seat: 36,00 €" in words(body(message))
     assert "con bank_transfer" in words(body(message))
 
 
 @IN_BOTH_LANGUAGES
 @BY_ALL_METHODS
-def test_text_and_html_say_the_same(language: Literal["it", "en"], method: str) -> None:
+def test_text_and_html_say_the_same(language: Language, method: str) -> None:
     for message in (
         instructions(order(method=method), to=holder(language=language)),
         on_panel(order(method=method), date(2027, 3, 5), language=language),
@@ -303,7 +309,7 @@ def test_text_and_html_say_the_same(language: Literal["it", "en"], method: str) 
 
 
 @IN_BOTH_LANGUAGES
-def test_the_letter_speaks_the_holder_s_language(language: Literal["it", "en"]) -> None:
+def test_the_letter_speaks_the_holder_s_language(language: Language) -> None:
     message = instructions(to=holder(language=language))
     assert message["Content-Language"] == language
     assert f'<html lang="{language}">' in body(message, "html")
@@ -345,27 +351,14 @@ def test_7_the_same_event_gives_the_same_bytes_in_any_process() -> None:
 
 
 def test_7_each_event_and_each_letter_has_its_own_message_id() -> None:
-    placed = order()
-    panel = seats_on_panel(
-        placed,
-        OrderFulfilled(order_number="10000016", subscription_id="SUB-1001", seats=3, expires_on=date(2027, 3, 5)),
-        event_id="order/10000016@1",
-        at=AT,
-        placed_at=AT,
-        holder=holder(),
-        prices=PRICES,
-        seller=SELLER,
-    )
+    panel = on_panel(order(), date(2027, 3, 5), event_id="order/10000016@1")
     letters = [instructions(), instructions(event_id="order/10000016@2"), panel]
     assert len({letter["Message-ID"] for letter in letters}) == 3
     assert all(re.fullmatch(r"<[0-9a-f]{32}@venditore\.example>", letter["Message-ID"]) for letter in letters)
 
 
 def test_the_date_is_rome_s_in_winter_and_in_summer() -> None:
-    winter, summer = (
-        payment_instructions(order(), event_id="e", at=at, holder=holder(), prices=PRICES, seller=SELLER)
-        for at in (AT, AT.replace(month=7))
-    )
+    winter, summer = (instructions(at=at) for at in (AT, AT.replace(month=7)))
     assert winter["Date"] == "Mon, 02 Mar 2026 09:15:59 +0100"
     assert summer["Date"] == "Thu, 02 Jul 2026 10:15:59 +0200"
 

@@ -17,10 +17,11 @@ import zxingcpp
 from stdnum import iso11649
 
 from adapters.settings import SettingsError, load_shopfront
-from consumers.letters import payment_instructions
+from consumers.letters import Letters
+from consumers.message import as_message
 from consumers.remittance import code_line, creditor_reference, customer_code
 from consumers.seller import Seller
-from domain.order import OrderPlaced
+from domain.order import Order, OrderPlaced
 from domain.pricing import PriceList, seats_quote
 from domain.subscription_events import AccountHolder
 
@@ -44,15 +45,13 @@ def instructions(
     prices: PriceList = SHOPFRONT.prices,
 ) -> EmailMessage:
     """The letter as its reader's program takes it apart."""
-    letter = payment_instructions(
-        order(method, order_number, prices),
-        event_id="order/10000016@1",
-        at=datetime(2026, 3, 2, 8, 15, tzinfo=UTC),
-        holder=AccountHolder(name="Studio Bianchi", email="anna@studio.example", language=language),
-        prices=prices,
-        seller=of,
-    )
-    return message_from_bytes(letter.as_bytes(), policy=default)
+    at = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
+    holder = AccountHolder(name="Studio Bianchi", email="anna@studio.example", language=language)
+    confirmed = Order(order_number)
+    confirmed.place(order(method, order_number, prices))
+    letter = Letters(prices, of, holder).payment_instructions(confirmed, at)
+    sent = as_message(letter, event_id="order/10000016@1", at=at, holder=holder, seller=of)
+    return message_from_bytes(sent.as_bytes(), policy=default)
 
 
 def order(method: str, order_number: str, prices: PriceList) -> OrderPlaced:
