@@ -112,5 +112,14 @@ def test_a_split_payment_is_partial_work_for_each_order_that_it_has_not_paid(
     assert not listed(here)
 
 
+def test_a_list_says_how_far_behind_it_is(here: Here, office: Office, order: str) -> None:
+    office.drain(office.projections())
+    assert here("payments", "list").err == ""
+    office.pay("grazie", "20.00", reference="ORPHAN")
+    behind = here("payments", "list", "--json")
+    assert behind.json == []
+    assert behind.err.startswith("seatline: 1 of 7 events are not in this list yet; `seatline run projections`")
+
+
 def listed(here: Here, *arguments: str) -> list[dict[str, Any]]:
     return list(here("payments", "list", "--json", *arguments).json)

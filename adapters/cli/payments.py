@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -44,7 +45,8 @@ REFUND_DUE: LiteralString = """
     SELECT reference, order_number, state, refundable AS refund, value_date
     FROM panel.payments WHERE refundable > 0 ORDER BY value_date, reference
 """
-ROW = "{:<10}  {:>14}  {:<17}  {:<15}  {}"
+SHOWN: LiteralString = "SELECT panel.position(ARRAY['payments', 'orders']) AS position"
+ROW = "{:<10}  {:>14}  {:<18}  {:<15}  {}  {}"
 Came = Outcome | NotTaken
 
 
@@ -79,7 +81,7 @@ def _import(arguments: argparse.Namespace, operator: str) -> int:
         importer = Importer(wired.log, wired.clerk(), operator, method=arguments.method)
         take = importer.foresee if arguments.dry_run else importer.register
         if not arguments.json:
-            print(ROW.format("booked", "amount", "what became of it", "for", "reference"))
+            print(ROW.format("booked", "amount", "what became of it", "for", "reference", "").rstrip())
         for path in paths:
             for one in _taken(path, take, settings.batch_size):
                 print(_line(path, one) if arguments.json else _row(one))
@@ -112,19 +114,23 @@ def _line(path: Path, one: Came) -> str:
 def _row(one: Came) -> str:
     # Written line by line, because of a statement of many thousand entries no table can be laid out.
     if isinstance(one, NotTaken):
-        sign = "" if one.is_credit else "-"
-        return ROW.format(one.booked, f"{sign}{one.amount:,} {one.currency}", _said(one), "–", harmless(one.note))
-    credit, said = one.credit, _said(one)
-    if one.message:
-        said += f": {one.message} ({one.code})"
-    if one.suggestions:
-        said += f", perhaps {' or '.join(one.suggestions)}"
-    orders = " ".join(one.orders) or f"“{harmless(credit.typed)}”"
-    return ROW.format(harmless(credit.booked), f"{credit.amount:,} EUR", said, orders, credit.reference)
+        amount = f"{'' if one.is_credit else '-'}{one.amount:,} {one.currency}"
+        row = ROW.format(harmless(one.booked), amount, "left out", _quoted(one.note), "", one.why.replace("_", " "))
+    else:
+        credit, orders = one.credit, " ".join(one.orders) or _quoted(one.credit.typed)
+        amount = f"{credit.amount:,} EUR"
+        row = ROW.format(harmless(credit.booked), amount, one.became, orders, credit.reference, _hint(one))
+    return row.rstrip()
 
 
-def _said(one: Came) -> str:
-    return f"left out: {one.why.replace('_', ' ')}" if isinstance(one, NotTaken) else one.became
+def _quoted(words: str) -> str:
+    return f"“{harmless(words)}”" if words else ""
+
+
+def _hint(one: Outcome) -> str:
+    if one.code:
+        return f"{one.message} ({one.code})"
+    return f"perhaps {' or '.join(one.suggestions)}" if one.suggestions else ""
 
 
 class Tally:
@@ -138,9 +144,14 @@ class Tally:
 
     def add(self, one: Came) -> None:
         self.waits |= isinstance(one, NotTaken) or one.needs_a_person
-        if isinstance(one, Outcome) or one.why == "batch_without_amounts":
-            self._counts[_said(one)] += 1
-            self._sums[_said(one)] += one.credit.amount if isinstance(one, Outcome) else one.amount
+        if isinstance(one, Outcome):
+            self._count(one.became, one.credit.amount)
+        elif one.why == "batch_without_amounts":
+            self._count("left out: batch without amounts", one.amount)
+
+    def _count(self, said: str, amount: Decimal) -> None:
+        self._counts[said] += 1
+        self._sums[said] += amount
 
     def __str__(self) -> str:
         sums = [f"{said}: {count:,}, {self._sums[said]:,} EUR" for said, count in sorted(self._counts.items())]
@@ -170,6 +181,10 @@ def _show(
 ) -> int:
     with wired.log.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, wanted).fetchall()
+        [shown] = cursor.execute(SHOWN).fetchall()
+    if shown["position"] < (head := wired.log.head()):
+        behind = f"{head - shown['position']:,} of {head:,} events are not in this list yet"
+        print(f"seatline: {behind}; `seatline run projections` takes them in", file=sys.stderr)
     if arguments.json:
         print_json(rows)
     elif not rows:
