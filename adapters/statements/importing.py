@@ -1,7 +1,7 @@
 """Registers what a statement says came in, and tells what became of each payment."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
@@ -12,7 +12,7 @@ from adapters.clerk import Answer, Clerk
 from adapters.postgres.log import EventLog
 from adapters.reasons import is_nearly
 from adapters.statements.camt import Credit, Method
-from adapters.statements.matching import is_same_person, named
+from adapters.statements.matching import named, typed_numbers, words
 from domain.commands import PREFIX, Command, parse_data
 from domain.desk import replay
 from domain.kernel import ROME, Aggregate, Recorded
@@ -53,7 +53,8 @@ class Outcome(NamedTuple):
 class OpenOrder(NamedTuple):
     number: str
     missing: Decimal
-    holder: str
+    holder: Set[str]
+    """The words of the account holder's name."""
 
 
 class Importer:
@@ -70,6 +71,8 @@ class Importer:
     ) -> None:
         """`method` overrules what the bank's codes say."""
         self._log, self._clerk, self._operator, self._method, self._clock = log, clerk, operator, method, clock
+        self._foreseen = set[str]()
+        """References of payments that by now would be there."""
 
     def register(self, credits: Sequence[Credit]) -> list[Outcome]:
         """Register a batch. Raises DatabaseAway: the same batch again finds what was stored."""
@@ -85,11 +88,15 @@ class Importer:
 
     def foresee(self, credits: Sequence[Credit]) -> list[Outcome]:
         """What would be registered, and for which orders, without doing it."""
-        known = self._there(Payment, {credit.reference for credit in credits})
+        self._foreseen |= self._there(Payment, {credit.reference for credit in credits}).keys()
         outcomes = []
         for credit, numbers in zip(credits, self._named(credits), strict=True):
-            became = "would be registered" if numbers else "orphan"
-            outcomes.append(Outcome(credit, numbers, "already registered" if credit.reference in known else became))
+            finds_its_order = len(numbers) == 1 or bool(self._parts(credit, numbers))
+            became = "would be registered" if finds_its_order else "orphan"
+            if credit.reference in self._foreseen:
+                became = "already registered"
+            self._foreseen.add(credit.reference)
+            outcomes.append(Outcome(credit, numbers, became))
         return self._with_suggestions(outcomes)
 
     def _named(self, credits: Sequence[Credit]) -> list[list[str]]:
@@ -136,11 +143,11 @@ class Importer:
         return Outcome(credit, orders, became(events) if events else "already registered")
 
     def _parts(self, credit: Credit, orders: Sequence[str]) -> list[dict[str, str]]:
-        """A part for each order, if together they miss exactly this amount; nothing is guessed."""
+        """A part for each order that is still open, if together they miss exactly this amount; nothing is guessed."""
         there, today = self._there(Order, orders), self._clock().astimezone(ROME).date()
-        found = [there[number] for number in orders]
-        if all(order.is_payable(today) for order in found) and sum(o.missing for o in found) == credit.amount:
-            return [{"order_number": order.name, "amount": f"{order.missing:.2f}"} for order in found]
+        payable = [order for number in orders if (order := there[number]).is_payable(today)]
+        if sum(order.missing for order in payable) == credit.amount:
+            return [{"order_number": order.name, "amount": f"{order.missing:.2f}"} for order in payable]
         return []
 
     def _command(self, id_: str, name: str, **data: object) -> Command:
@@ -173,16 +180,17 @@ class Importer:
             rows = cursor.execute(OPEN_ORDERS, (list(amounts), MOST_CANDIDATES)).fetchall()
         owners = self._there(Subscription, {subscription for _, subscription, _ in rows})
         return [
-            OpenOrder(number, missing, holder.name if (holder := owners[subscription].account_holder) else "")
+            OpenOrder(number, missing, words(holder.name if (holder := owners[subscription].account_holder) else ""))
             for number, subscription, missing in rows
         ]
 
 
-def _suggested(credit: Credit, candidates: Iterable[OpenOrder]) -> Iterable[str]:
+def _suggested(credit: Credit, candidates: Iterable[OpenOrder]) -> Iterator[str]:
     """Orders that miss exactly this amount, if the payer is the account holder or may have mistyped the number."""
+    payer, typed = words(credit.payer), typed_numbers(credit.typed)
     for order in candidates:
         if order.missing == credit.amount and (
-            is_same_person(credit.payer, order.holder) or is_nearly(credit.typed, order.number)
+            (payer and payer == order.holder) or any(is_nearly(number, order.number) for number in typed)
         ):
             yield order.number
 

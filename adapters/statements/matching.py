@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from itertools import chain
 
 from stdnum.iso7064 import mod_97_10
 
@@ -15,6 +16,10 @@ SLIP_CODE = 18
 """Digits of a slip's customer code (TD 896)."""
 
 _REFERENCE = re.compile(r"(?<![A-Z0-9])RF[ .-]?([0-9][ .-]?[0-9](?:[ .-]?[0-9]){4,21})", re.IGNORECASE)
+_DATE = re.compile(
+    r"(?<![0-9])(?:(?:0?[1-9]|[12][0-9]|3[01])[./-](?:0?[1-9]|1[0-2])[./-]20[0-9]{2}|20[0-9]{2}[./-][01][0-9][./-][0-3][0-9])"
+    r"(?![0-9])"
+)
 _DIGITS = re.compile(r"[0-9]+(?:[ .\-/]{1,2}[0-9]+)*")
 _SEPARATED = re.compile(r"[ .\-/]+")
 _MOST_PIECES = 6
@@ -27,21 +32,34 @@ def named(credit: Credit) -> list[list[str]]:
     return [numbers for place in places if place and (numbers := list(dict.fromkeys(_numbers(place))))]
 
 
+def typed_numbers(text: str) -> list[str]:
+    """What may be a mistyped number in it: each run of digits, together and piece by piece."""
+    text, references = _parted(text)
+    runs = [_SEPARATED.split(run) for run in _DIGITS.findall(text)]
+    return [*(reference[2:] for reference in references), *map("".join, runs), *chain(*runs)]
+
+
+def _parted(text: str) -> tuple[str, list[str]]:
+    """The text without dates and references, whose digits are no order number's, and the digits of the references."""
+    text = _DATE.sub(" | ", text)
+    if "RF" not in text.upper():
+        return text, []
+    return _REFERENCE.sub(" | ", text), [re.sub(r"[^0-9]", "", found[1]) for found in _REFERENCE.finditer(text)]
+
+
 def _numbers(text: str) -> Iterator[str]:
-    rest = text
-    if "RF" in text.upper():
-        for reference in _REFERENCE.finditer(text):
-            yield from _in_reference(re.sub(r"[^0-9]", "", reference[1]))
-        rest = _REFERENCE.sub(" | ", text)
-    for run in _DIGITS.findall(rest):
+    text, references = _parted(text)
+    for reference in references:
+        yield from _in_reference(reference)
+    for run in _DIGITS.findall(text):
         if len(run) < SHORTEST:
             continue
-        if not run.isdecimal():
+        together = run if run.isdecimal() else "".join(_SEPARATED.split(run))
+        if len(together) == SLIP_CODE and int(together[:16]) % 93 == int(together[16:]):
+            yield str(int(together[:16]))
+        if together is not run:
             yield from _in_pieces(_SEPARATED.split(run))
-            continue
-        if len(run) == SLIP_CODE and int(run[:16]) % 93 == int(run[16:]):
-            yield str(int(run[:16]))
-        if len(run) <= LONGEST and run[0] != "0" and check_digit(run) == "0":
+        elif len(run) <= LONGEST and run[0] != "0" and check_digit(run) == "0":
             yield run
 
 
@@ -69,11 +87,7 @@ def _in_pieces(pieces: list[str]) -> Iterator[str]:
                 yield number
 
 
-def is_same_person(one: str, other: str) -> bool:
-    """Whether two names are of the same words, whatever their order, case and accents."""
-    return bool(words := _words(one)) and words == _words(other)
-
-
-def _words(name: str) -> set[str]:
+def words(name: str) -> Set[str]:
+    """Those of a name, by which two are the same whatever their order, case and accents."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return set(re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter))))

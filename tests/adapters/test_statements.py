@@ -1,6 +1,7 @@
 """Bank statements: what is read, which orders it is for, and where every cent of it ends."""
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from adapters.statements import camt
 from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
 from adapters.statements.importing import Importer, Outcome
 from adapters.statements.matching import named
+from domain.order_number import check_digit
 from tests.bank import batch, entry, statement, transaction, written
 from tests.office import Office
 
@@ -38,6 +40,9 @@ class Till:
         self.received += sum((one.credit.amount for one in fresh), Decimal(0))
         self.every_cent_is_where_it_belongs()
         return outcomes
+
+    def read(self, *entries: str) -> list[Credit | NotTaken]:
+        return list(read(written(self.folder, *entries)))
 
     def one(self, *entries: str, kind: str = "053", version: int = 8) -> Outcome:
         [outcome] = self.take(*entries, kind=kind, version=version)
@@ -265,6 +270,8 @@ def test_a_file_in_which_no_entry_ends_is_refused_before_it_fills_the_memory(
         f"pagamento {rf('1000002').lower()} grazie",
         f"{rf('1000002')} 04 2026",
         "000000000100000266",
+        "cliente 000000000100 000266",
+        "1000002 12/03/2026",
     ],
 )
 def test_an_order_number_is_found_however_it_is_written(text: str) -> None:
@@ -274,6 +281,13 @@ def test_an_order_number_is_found_however_it_is_written(text: str) -> None:
 @pytest.mark.parametrize("text", ["1000003", "1000020", "", "grazie", "10000021", rf("1000002").replace("RF", "RF9")])
 def test_what_a_check_digit_does_not_vouch_for_names_nothing(text: str) -> None:
     assert "1000002" not in [number for place in named(credit(text)) for number in place]
+
+
+def test_a_date_is_no_order_number_even_if_there_is_an_order_of_that_number() -> None:
+    days = [date(2026, 1, 1) + timedelta(days=number) for number in range(365)]
+    for form in ("%d/%m/%Y", "saldo del %d.%m.%Y", "%d-%m-%Y", "%Y-%m-%d"):
+        assert not any(named(credit(day.strftime(form))) for day in days)
+    assert sum(check_digit(day.strftime("%d%m%Y")) == "0" for day in days) > 30
 
 
 def credit(text: str) -> Credit:
@@ -314,6 +328,15 @@ def test_O6_a_mistyped_number_is_an_orphan_with_a_suggestion_and_nothing_more(ti
     assert till.state(order) == "awaiting_payment"
 
 
+@pytest.mark.parametrize(
+    "text", ["ordine n. {} del 02.03.2026", "RF18{}", "rf 18 {} grazie", "ordine {}/2026 4 utenti"]
+)
+def test_O6_a_mistyped_number_is_suggested_whatever_stands_around_it(till: Till, text: str) -> None:
+    order = till.order()
+    outcome = till.one(entry(TOTAL, text.format(mistyped(order)), payer="Somebody Else"))
+    assert (outcome.became, list(outcome.suggestions)) == ("orphan", [order])
+
+
 def test_O6_without_a_reference_amount_and_account_holder_are_a_suggestion_only(till: Till) -> None:
     order = till.order()
     known, stranger, less = till.take(
@@ -332,6 +355,17 @@ def test_O6_one_transfer_for_two_orders_is_split_if_it_is_exactly_what_they_miss
     assert (outcome.became, outcome.orders) == ("paid", [first, second])
     assert [till.state(first), till.state(second)] == ["paid", "paid"]
     assert till.one(entry("79.03", text, ref="BOTH")).became == "already registered"
+
+
+def test_O6_who_also_names_an_order_that_is_paid_pays_the_one_that_is_open(till: Till) -> None:
+    first, second = till.order(), till.office.order_seats(1, extend=False)
+    till.one(entry(TOTAL, first))
+    text = f"{second}, come gia' {first}"
+    assert till.one(entry("20.00", text)).became == "orphan"
+    [looked] = till.importer.foresee([one for one in till.read(entry("20.00", text)) if isinstance(one, Credit)])
+    assert looked.became == "orphan"
+    assert till.one(entry("14.64", text)).became == "paid"
+    assert till.state(second) == "paid"
 
 
 def test_O7_the_same_file_twice_and_the_notification_before_the_statement_register_once(till: Till) -> None:
@@ -372,3 +406,10 @@ def test_looking_first_registers_nothing(till: Till) -> None:
     till.every_cent_is_where_it_belongs()
     till.importer.register(credits)
     assert [one.became for one in till.importer.foresee(credits)] == ["already registered"] * 2
+
+
+def test_looking_at_the_notification_and_the_statement_sees_each_payment_once(till: Till) -> None:
+    order = till.order()
+    credits = [one for one in till.read(entry(TOTAL, order, ref="B1")) if isinstance(one, Credit)]
+    assert [one.became for one in till.importer.foresee(credits)] == ["would be registered"]
+    assert [one.became for one in till.importer.foresee(credits)] == ["already registered"]
