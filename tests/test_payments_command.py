@@ -1,15 +1,17 @@
 """Statements on the command line, and what a person decides about money that found no order."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.torments.wire import Wire
 from tests.bank import batch, entry, written
-from tests.office import Office
-from tests.test_command_line import Here, here
+from tests.office import Office, until
+from tests.test_command_line import Here, Seatline, ended, here, seatline
 
-__all__ = ["here"]
+__all__ = ["here", "seatline"]
 
 
 @pytest.fixture
@@ -123,3 +125,41 @@ def test_a_list_says_how_far_behind_it_is(here: Here, office: Office, order: str
 
 def listed(here: Here, *arguments: str) -> list[dict[str, Any]]:
     return list(here("payments", "list", "--json", *arguments).json)
+
+
+def test_an_import_that_lost_its_database_is_run_again_and_registers_each_payment_once(
+    seatline: Seatline, here: Here, office: Office, wire: Wire, tmp_path: Path
+) -> None:
+    day = str(written(tmp_path, *(entry("1.00", "grazie", ref=f"R{number}") for number in range(1_000))))
+    with seatline.running(
+        "payments", "import", day, SEATLINE_DATABASE_URL=wire.url, SEATLINE_BATCH_SIZE="20"
+    ) as process:
+        until(lambda: "PaymentRegistered" in office.facts())
+        wire.cut()
+        done = ended(process)
+    assert done.code == 3
+    assert "run the same command again" in done.err
+    before = office.facts().count("PaymentRegistered")
+    assert 0 < before < 1_000
+    assert f"already registered: {before}, {before}.00 EUR" in here("payments", "import", day).out
+    assert office.facts().count("PaymentRegistered") == 1_000
+
+
+def test_a_file_that_changes_while_it_is_imported_is_named_and_one_that_can_be_read_only_once_is_refused(
+    seatline: Seatline, here: Here, office: Office, tmp_path: Path
+) -> None:
+    day = written(tmp_path, *(entry("1.00", "grazie", ref=f"R{number}") for number in range(300)))
+    whole = day.read_bytes()
+    with seatline.running("payments", "import", str(day), SEATLINE_BATCH_SIZE="20") as process:
+        with office.writers_held() as waiting:
+            until(waiting)
+            day.write_bytes(whole[: len(whole) // 2])
+        done = ended(process)
+    assert done.code == 2
+    assert "statement.xml has changed since it was checked: not well-formed XML" in done.err
+    day.write_bytes(whole)
+    assert "all booked credits in euro: 300, 300.00 EUR" in here("payments", "import", str(day)).out
+    assert office.facts().count("PaymentRegistered") == 300
+
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a file, and each is read twice" in here("payments", "import", str(tmp_path / "pipe")).complaint
