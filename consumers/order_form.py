@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Set
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,8 @@ TEMPLATE = Path(__file__).parent / "templates" / "order_form" / "form.typ"
 STANDARDS: "list[PDFStandard]" = ["a-2a", "ua-1"]
 """To be kept for long, and tagged for who can't see it. PDF/A-3 only adds attachments; PDF/A-4 excludes UA-1."""
 TAX_IDS = ("tax_code", "vat_number")
+UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Mc", "Me", "Mn", "Zl", "Zp")
+"""Categories of signs that show nothing, or nothing by themselves, or break a line."""
 NAMES = {"it": "ordine", "en": "order"}
 
 
@@ -35,9 +37,7 @@ def order_form(
     placed: OrderPlaced, *, at: datetime, holder: AccountHolder, prices: PriceList, seller: Seller
 ) -> OrderForm:
     """The form of an order that was placed at this time; always the same bytes."""
-    # typst takes whole seconds, and only zones that are always as far from UTC.
-    then = at.astimezone(timezone(at.astimezone(ROME).utcoffset() or timedelta())).replace(microsecond=0)
-    pdf = _typeset(_facts(placed, at, holder, prices, seller), then)
+    pdf = _typeset(_facts(placed, at, holder, prices, seller), at)
     return OrderForm(f"{NAMES[holder.language]}-{placed.order_number}.pdf", pdf)
 
 
@@ -76,7 +76,7 @@ def _line(line: QuoteLine, placed: OrderPlaced, prices: PriceList, words: Words)
     return {
         "what": words.name(prices.by_sku.get(line.sku), line.sku),
         "kind": line.kind,
-        "service": line.service_id,
+        "service": line.service_id or "",
         "quantity": line.quantity,
         "unit_price": words.money(line.unit_price),
         "start": words.day(line.start),
@@ -101,7 +101,7 @@ def _typeset(facts: dict[str, object], at: datetime) -> bytes:
                 format="pdf",
                 sys_inputs={"order": json.dumps(_coded(facts, lacking))},
                 pdf_standards=STANDARDS,
-                timestamp=at,
+                timestamp=int(at.timestamp()),
             )
         except TypstError as error:
             # The fonts lack signs of somebody's name, which PDF/A doesn't allow.
@@ -134,10 +134,10 @@ def _coded(fact: Any, lacking: Set[str]) -> Any:
 def _is_plain(sign: str) -> bool:
     """Whether it stands by itself, from left to right: Latin, Greek, Cyrillic, Armenian, punctuation, symbols.
 
-    typst 0.15 panics at some that don't, which would end a worker. Marks that make no letter together with the one
-    before could pile up over other lines, and what shows nothing could turn or break one.
+    typst 0.15 panics at some that don't, which would end a worker; marks could pile up over other lines, and what
+    shows nothing could turn one round.
     """
-    return (sign < "\u0590" or "\u1e00" <= sign < "\u2c00") and unicodedata.category(sign)[0] not in "CM"
+    return (sign < "\u0590" or "\u1e00" <= sign < "\u2c00") and unicodedata.category(sign) not in UNSEEN
 
 
 @cache

@@ -113,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     quote.add_argument("--extend", action=argparse.BooleanOptionalAction, help="show only this choice")
     quote.add_argument("--on", metavar="DATE", help="the order date, YYYY-MM-DD (default: today)")
 
+    order = command("order", "show an order, or write its form")
+    order.add_argument("number", metavar="NUMBER")
+    order.add_argument(
+        "--pdf",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write the order form as PDF/A (default: named after the order; - is standard output)",
+    )
+
     panel = command("panel", "show a subscription's panel, now or as it was")
     panel.add_argument("subscription", metavar="SUB")
     panel.add_argument("--as-of", metavar="TIME", help="business time: only what had happened by then")

@@ -13,6 +13,7 @@ from adapters.cli.parsing import civil_date
 from adapters.cli.show import cell, console, print_json, table
 from adapters.settings import load_settings
 from adapters.wiring import engine
+from consumers.words import Words
 from domain.errors import Refusal
 from domain.kernel import ROME
 from domain.pricing import PriceList, Quote, QuoteLine
@@ -44,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def render(prices: PriceList, *quotes: Quote) -> RenderableType:
     """Quotes side by side with every factor, so that a person can check them with pencil and paper."""
-    choices = ["extension on" if quote.extend else "extension off" for quote in quotes]
+    choices = [_choice(quote) for quote in quotes]
     lines = table("", "what", "how", *choices, right=tuple(choices))
     # Whatever one quote has, the longer one has too, in the same order.
     for line in max((quote.lines for quote in quotes), key=len):
-        name = prices.item(line.sku).name.en
+        name = Words("en").name(prices.by_sku.get(line.sku), line.sku)
         what = f"{line.quantity} × {name}" + (f" ({line.service_id})" if line.service_id else "")
         lines.add_row(what, _arithmetic(line), *(cell(line.net) if line in quote.lines else "–" for quote in quotes))
     lines.add_section()
@@ -61,6 +62,12 @@ def render(prices: PriceList, *quotes: Quote) -> RenderableType:
     lines.add_row(*(Text(part, style="dim") for part in ("quote", "", *(f"{quote.hash[:12]}…" for quote in quotes))))
     footer = Text(f"price list {first.price_list}, {first.proration} proration", style="dim")
     return Frame(Group(lines, Text(), footer), title="Quote", title_align="left", expand=False)
+
+
+def _choice(quote: Quote) -> str:
+    if quote.lines[0].kind == "renewal":
+        return "aligned" if quote.extend else "not aligned"
+    return "extension on" if quote.extend else "extension off"
 
 
 def _arithmetic(line: QuoteLine) -> str:
