@@ -17,7 +17,7 @@ import zxingcpp
 from stdnum import iso11649
 
 from adapters.settings import SettingsError, load_shopfront
-from consumers.letters import Letters
+from consumers.letters import Letter, Letters
 from consumers.message import as_message
 from consumers.remittance import code_line, creditor_reference, customer_code
 from consumers.seller import Seller
@@ -27,6 +27,7 @@ from domain.subscription_events import AccountHolder
 
 PRICE_LIST = (files("adapters") / "price_list.toml").read_text(encoding="utf-8")
 SHOPFRONT = load_shopfront(None)
+AT = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
 WHOLE, UP = 0, 2
 """How a row of a PNG may be written."""
 IN_BOTH_LANGUAGES = pytest.mark.parametrize("language", ["it", "en"])
@@ -45,12 +46,23 @@ def instructions(
     prices: PriceList = SHOPFRONT.prices,
 ) -> EmailMessage:
     """The letter as its reader's program takes it apart."""
-    at = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
     holder = AccountHolder(name="Studio Bianchi", email="anna@studio.example", language=language)
     confirmed = Order(order_number)
     confirmed.place(order(method, order_number, prices))
-    letter = Letters(prices, of, holder).payment_instructions(confirmed, at)
-    sent = as_message(letter, event_id="order/10000016@1", at=at, holder=holder, seller=of)
+    return arrived(Letters(prices, of, holder).payment_instructions(confirmed, AT), holder, of)
+
+
+def reminder(method: str, *, paid: str) -> EmailMessage:
+    """Of an order of which so much is paid."""
+    holder = AccountHolder(name="Studio Bianchi", email="anna@studio.example", language="it")
+    waiting = Order("10000016")
+    waiting.place(order(method, waiting.name, SHOPFRONT.prices))
+    waiting.receive("PART", Decimal(paid), on=date(2026, 3, 5), billed_to=None)
+    return arrived(Letters(SHOPFRONT.prices, SHOPFRONT.seller, holder).order_reminder(waiting), holder)
+
+
+def arrived(letter: Letter, holder: AccountHolder, of: Seller = SHOPFRONT.seller) -> EmailMessage:
+    sent = as_message(letter, event_id="order/10000016@1", at=AT, holder=holder, seller=of)
     return message_from_bytes(sent.as_bytes(), policy=default)
 
 
@@ -116,6 +128,11 @@ def test_O4_the_qr_code_in_the_letter_is_the_transfer_of_this_order(language: Li
         "", "Seatline S.p.A.", "IT60X0542811101000000123456", "EUR43.92",
         "", "RF4210000016",
     ]  # fmt: skip
+
+
+def test_O6_in_a_reminder_the_qr_code_and_the_code_line_take_what_is_still_missing() -> None:
+    assert scanned(reminder("bank_transfer", paid="20.00"))[7] == "EUR23.92"
+    assert " <000000001000001605> 00000023+92> 000000123456< 896>\n" in body(reminder("postal_slip", paid="20.00"))
 
 
 def test_O4_the_qr_code_names_any_seller_and_its_bank() -> None:
