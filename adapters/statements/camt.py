@@ -412,10 +412,11 @@ def _credit(entry: _Entry, it: _Transaction, amount: Decimal, statement: _Statem
 def _bank_reference(entry: _Entry, it: _Transaction) -> str:
     """The bank's own reference of this very payment, if there is one; a batch's is none of its payments'."""
     if len(entry.transactions) > 1:
-        reference = "" if it.bank_reference == entry.bank_reference else it.bank_reference
+        given = "" if it.bank_reference == entry.bank_reference else it.bank_reference
     else:
-        reference = it.bank_reference or entry.bank_reference
-    return "" if reference.upper() in _PLACEHOLDERS else reference
+        # The entry's is in notification and statement; a statement may leave out all details.
+        given = it.bank_reference if entry.bank_reference.upper() in _PLACEHOLDERS else entry.bank_reference
+    return "" if given.upper() in _PLACEHOLDERS else given
 
 
 def _reference(given: str, said: tuple[str, ...], statement: _Statement) -> str:

@@ -1,5 +1,6 @@
 """Bank statements: what is read, which orders it is for, and where every cent of it ends."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -375,6 +376,16 @@ def test_O7_the_same_file_twice_and_the_notification_before_the_statement_regist
     assert [one.became for one in till.take(*day, kind="053")] == ["already registered"] * 3
     old = [entry(TOTAL, "", ref="B1", version=2)]
     assert [one.became for one in till.take(*old, version=2)] == ["already registered"]
+
+
+def test_O7_a_statement_without_the_details_of_its_notification_registers_nothing_twice(till: Till) -> None:
+    order = till.order()
+    told = entry(TOTAL, order, ref="B1").replace("<Refs>", "<Refs><AcctSvcrRef>T1</AcctSvcrRef>")
+    assert till.one(told, kind="054").became == "paid"
+    bare = re.sub(r"<NtryDtls>.*</NtryDtls>", "", told)
+    assert till.one(bare, kind="053").became == "already registered"
+    unknown = [re.sub(r"B[12]", "NONREF", told.replace("T1", it)) for it in ("T2", "T3")]
+    assert [one.became for one in till.take(*unknown)] == ["surplus", "surplus"]
 
 
 def test_O7_another_amount_under_the_same_bank_reference_is_refused(till: Till) -> None:
