@@ -1,7 +1,8 @@
 """Registers what a statement says came in, and tells what became of each payment."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
@@ -10,9 +11,8 @@ from psycopg.rows import tuple_row
 
 from adapters.clerk import Answer, Clerk
 from adapters.postgres.log import EventLog
-from adapters.reasons import is_nearly
 from adapters.statements.camt import Credit, Method
-from adapters.statements.matching import named, typed_numbers, words
+from adapters.statements.matching import likely_meant, named, words
 from domain.commands import PREFIX, Command, parse_data
 from domain.desk import replay
 from domain.kernel import ROME, Aggregate, Recorded
@@ -22,12 +22,20 @@ from domain.subscription import Subscription
 
 SETTLED = {"paid", "already registered", "would be registered"}
 """What asks for nobody's attention."""
-MOST_CANDIDATES = 500
-"""Open orders of a batch's amounts whose account holders are looked at for a suggestion, the newest first."""
+MOST_HOLDERS = 500
+"""Open orders of all amounts of a batch whose account holders are compared with who paid, the newest of each amount."""
 
-OPEN_ORDERS: LiteralString = """
-    SELECT order_number, subscription_id, total - paid AS missing FROM panel.orders
-    WHERE status = 'awaiting_payment' AND total - paid = ANY(%s) ORDER BY placed_at DESC, order_number LIMIT %s
+THERE: LiteralString = """
+    SELECT originator_id FROM seatline.stored_events WHERE originator_id = ANY(%s) AND originator_version = 1
+"""
+NEWEST_MISSING: LiteralString = """
+    SELECT order_number, subscription_id, missing FROM unnest(%s::numeric[]) AS missing CROSS JOIN LATERAL (
+        SELECT order_number, subscription_id FROM panel.orders
+        WHERE status = 'awaiting_payment' AND total - paid = missing ORDER BY placed_at DESC LIMIT %s
+    ) AS newest
+"""
+MISSING: LiteralString = """
+    SELECT order_number, total - paid FROM panel.orders WHERE order_number = ANY(%s) AND status = 'awaiting_payment'
 """
 
 
@@ -48,13 +56,6 @@ class Outcome(NamedTuple):
     @property
     def needs_a_person(self) -> bool:
         return self.became not in SETTLED
-
-
-class OpenOrder(NamedTuple):
-    number: str
-    missing: Decimal
-    holder: Set[str]
-    """The words of the account holder's name."""
 
 
 class Importer:
@@ -88,7 +89,7 @@ class Importer:
 
     def foresee(self, credits: Sequence[Credit]) -> list[Outcome]:
         """What would be registered, and for which orders, without doing it."""
-        self._foreseen |= self._there(Payment, {credit.reference for credit in credits}).keys()
+        self._foreseen |= self._known(Payment, {credit.reference for credit in credits})
         outcomes = []
         for credit, numbers in zip(credits, self._named(credits), strict=True):
             finds_its_order = len(numbers) == 1 or bool(self._parts(credit, numbers))
@@ -102,7 +103,7 @@ class Importer:
     def _named(self, credits: Sequence[Credit]) -> list[list[str]]:
         """The orders that there are among the numbers that each names; of its places the first that holds one."""
         places = [named(credit) for credit in credits]
-        there = self._there(Order, {number for place in places for numbers in place for number in numbers})
+        there = self._known(Order, {number for place in places for numbers in place for number in numbers})
         return [
             next((found for numbers in place if (found := [number for number in numbers if number in there])), [])
             for place in places
@@ -153,6 +154,12 @@ class Importer:
     def _command(self, id_: str, name: str, **data: object) -> Command:
         return command(id_, name, data, operator=self._operator, time=self._clock())
 
+    def _known(self, kind: type[Any], names: Set[str]) -> set[str]:
+        """Which of these aggregates there are."""
+        with self._log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            streams = cursor.execute(THERE, ([f"{kind.kind}/{name}" for name in names],))
+            return {stream.removeprefix(f"{kind.kind}/") for (stream,) in streams}
+
     def _there(self, kind: type[Any], names: Iterable[str]) -> Mapping[str, Any]:
         """Those of these aggregates that have a history."""
         streams = [f"{kind.kind}/{name}" for name in sorted(set(names))]
@@ -166,33 +173,41 @@ class Importer:
     # Suggestions
 
     def _with_suggestions(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        amounts = {outcome.credit.amount for outcome in outcomes if outcome.became == "orphan"}
-        candidates = self._open_orders(amounts) if amounts else []
+        orphans = [outcome.credit for outcome in outcomes if outcome.became == "orphan"]
+        suggestions = iter(self._suggestions(orphans) if orphans else ())
         return [
-            outcome._replace(suggestions=list(_suggested(outcome.credit, candidates)))
-            if outcome.became == "orphan"
-            else outcome
+            outcome._replace(suggestions=next(suggestions)) if outcome.became == "orphan" else outcome
             for outcome in outcomes
         ]
 
-    def _open_orders(self, amounts: Iterable[Decimal]) -> list[OpenOrder]:
+    def _suggestions(self, orphans: Sequence[Credit]) -> list[list[str]]:
+        """Orders that miss exactly the amount, if the payer is the account holder or may have mistyped the number.
+
+        What is looked up is bounded by the batch, however many orders are open.
+        """
+        amounts = {credit.amount for credit in orphans}
         with self._log.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            rows = cursor.execute(OPEN_ORDERS, (list(amounts), MOST_CANDIDATES)).fetchall()
-        owners = self._there(Subscription, {subscription for _, subscription, _ in rows})
+            newest = cursor.execute(NEWEST_MISSING, (list(amounts), -(-MOST_HOLDERS // len(amounts)))).fetchall()
+            missed = {amount for _, _, amount in newest}
+            meant = [likely_meant(credit.typed) if credit.amount in missed else set() for credit in orphans]
+            missing: dict[str, Decimal] = dict(cursor.execute(MISSING, (list(set[str]().union(*meant)),)).fetchall())
+        held = self._by_holder(newest)
         return [
-            OpenOrder(number, missing, words(holder.name if (holder := owners[subscription].account_holder) else ""))
-            for number, subscription, missing in rows
+            [
+                *(by_name := held.get((credit.amount, words(credit.payer)), [])),
+                *sorted(number for number in numbers if missing.get(number) == credit.amount and number not in by_name),
+            ]
+            for credit, numbers in zip(orphans, meant, strict=True)
         ]
 
-
-def _suggested(credit: Credit, candidates: Iterable[OpenOrder]) -> Iterator[str]:
-    """Orders that miss exactly this amount, if the payer is the account holder or may have mistyped the number."""
-    payer, typed = words(credit.payer), typed_numbers(credit.typed)
-    for order in candidates:
-        if order.missing == credit.amount and (
-            (payer and payer == order.holder) or any(is_nearly(number, order.number) for number in typed)
-        ):
-            yield order.number
+    def _by_holder(self, orders: Iterable[tuple[str, str, Decimal]]) -> Mapping[tuple[Decimal, Set[str]], list[str]]:
+        """Order numbers by what is missing and the words of the account holder's name."""
+        owners = self._there(Subscription, {subscription for _, subscription, _ in orders})
+        held = defaultdict[tuple[Decimal, Set[str]], list[str]](list)
+        for number, subscription, missing in orders:
+            if (holder := owners[subscription].account_holder) and (name := words(holder.name)):
+                held[missing, name].append(number)
+        return held
 
 
 def became(events: Sequence[Recorded]) -> str:

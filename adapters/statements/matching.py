@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Set
+from functools import lru_cache
 from itertools import chain
 
 from stdnum.iso7064 import mod_97_10
@@ -32,11 +33,28 @@ def named(credit: Credit) -> list[list[str]]:
     return [numbers for place in places if place and (numbers := list(dict.fromkeys(_numbers(place))))]
 
 
-def typed_numbers(text: str) -> list[str]:
-    """What may be a mistyped number in it: each run of digits, together and piece by piece."""
+def likely_meant(text: str) -> set[str]:
+    """The order numbers that mistyped ones in it may be, whether there are such orders or not.
+
+    One digit is wrong, missing or too many, or two are swapped; of ten such numbers one has the right check digit.
+    """
     text, references = _parted(text)
     runs = [_SEPARATED.split(run) for run in _DIGITS.findall(text)]
-    return [*(reference[2:] for reference in references), *map("".join, runs), *chain(*runs)]
+    typed = {*(reference[2:] for reference in references), *map("".join, runs), *chain(*runs)}
+    return {number for run in typed if SHORTEST - 1 <= len(run) <= LONGEST + 1 for number in _near(run)}
+
+
+def _near(typed: str) -> Iterator[str]:
+    for at in range(len(typed) + 1):
+        before, after = typed[:at], typed[at:]
+        for changed in (
+            *(f"{before}{digit}{after[1:]}" for digit in "0123456789"),
+            *(f"{before}{digit}{after}" for digit in "0123456789"),
+            before + after[1:],
+            before + after[1::-1] + after[2:],
+        ):
+            if SHORTEST <= len(changed) <= LONGEST and changed[0] != "0" and check_digit(changed) == "0":
+                yield changed
 
 
 def _parted(text: str) -> tuple[str, list[str]]:
@@ -87,7 +105,8 @@ def _in_pieces(pieces: list[str]) -> Iterator[str]:
                 yield number
 
 
+@lru_cache(maxsize=1024)
 def words(name: str) -> Set[str]:
     """Those of a name, by which two are the same whatever their order, case and accents."""
     plain = unicodedata.normalize("NFKD", name.casefold())
-    return set(re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter))))
+    return frozenset(re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter))))

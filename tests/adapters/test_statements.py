@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from stdnum.iso7064 import mod_97_10
 
-from adapters.statements import camt
+from adapters.statements import camt, importing
 from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
 from adapters.statements.importing import Importer, Outcome
 from adapters.statements.matching import named
@@ -336,6 +336,17 @@ def test_O6_a_mistyped_number_is_suggested_whatever_stands_around_it(till: Till,
     order = till.order()
     outcome = till.one(entry(TOTAL, text.format(mistyped(order)), payer="Somebody Else"))
     assert (outcome.became, list(outcome.suggestions)) == ("orphan", [order])
+
+
+def test_O6_a_mistyped_number_is_suggested_however_many_later_orders_miss_the_same_amount(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "MOST_HOLDERS", 1)
+    order = till.order()
+    till.office.start(subscription_id="SUB-2")
+    later = till.office.order_seats(3, subscription_id="SUB-2")
+    outcome = till.one(entry(TOTAL, mistyped(order), payer="Somebody Else"))
+    assert list(outcome.suggestions) == [order] != [later]
 
 
 def test_O6_without_a_reference_amount_and_account_holder_are_a_suggestion_only(till: Till) -> None:
