@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.kernel import ROME, Recorded
-from domain.order import Order, OrderPaid, OrderPaymentCorrected, OrderState
+from domain.order import (
+    Order,
+    OrderCancelled,
+    OrderExpired,
+    OrderPaid,
+    OrderPaymentCorrected,
+    OrderReminderDue,
+    OrderState,
+)
 from domain.payment import PaymentRegistered
 from domain.pricing import Kind
 from domain.subscription import Subscription
@@ -47,6 +55,7 @@ DEARER = price_list(
     version="2026-02",
     items=[item.model_dump() | {"unit_price": item.unit_price + 1} for item in PRICES.items],
     proration="monthly",
+    order_reminder_days=[],
 )
 
 subs = st.sampled_from([SUBS[0], SUBS[0], SUBS[0], *SUBS[1:]])
@@ -74,6 +83,9 @@ class Customers(RuleBasedStateMachine):
         self.received: dict[str, Decimal] = {}
         self.loose: set[str] = set()
         """Payments that were orphans at some time."""
+        self.reminded: dict[str, int] = {}
+        """How many days before its last one each order was last reminded of."""
+        self.ended: set[str] = set()
         self.paid_on: dict[str, date] = {}
         self.fulfilled: set[str] = set()
         self.expiries: dict[tuple[str, str], date] = {}
@@ -104,13 +116,14 @@ class Customers(RuleBasedStateMachine):
         """Whose services end soon or later; under the short policy they end for good before an order lapses."""
         lifecycle = msgspec.structs.replace(PRICES.lifecycle, restricted_days=restricted)
         self.restricted = restricted
-        self.story.reopen(PRICES.model_copy(update={"lifecycle": lifecycle}))
+        self.story.reopen(PRICES.model_copy(update={"lifecycle": lifecycle, "order_reminder_days": (3, 14)}))
         for subscription, days in zip(SUBS, ends, strict=True):
             end = str(self.today + timedelta(days=days))
             services = [service(BASE, end), service(SPACE, str(self.today + timedelta(days=days + 40)))]
             if seats:
                 services.append(service(SEAT, end, seats))
-            self.story.start(*services, subscription_id=subscription, on=self.today)
+            holder = {"name": subscription, "email": "anna@studio.it", "language": "it"}
+            self.story.start(*services, subscription_id=subscription, on=self.today, account_holder=holder)
             self.given[subscription] = seats
 
     @rule(subscription=subs, first=st.integers(0, 5), many=st.integers(1, 5), back=older)
@@ -177,6 +190,14 @@ class Customers(RuleBasedStateMachine):
         if renewed:
             self.choose_renewal(subscription, renewed, 1, True, 0)
         self.place_order(subscription, 0)
+
+    @rule(subscription=subs, part=st.booleans(), days=st.sampled_from([16, 23, 28, 31]))
+    def order_and_wait(self, subscription: str, part: bool, days: int) -> None:
+        """An order that nobody pays, or not whole, until it is reminded of or lapses."""
+        self.order_seats(subscription, 1, False)
+        if part and self.orders:
+            self.pay(0, "-0.01", 0)
+        self.days_pass(days, True)
 
     @precondition(lambda self: self.orders)
     @rule(pick=picks, back=older)
@@ -317,6 +338,7 @@ class Customers(RuleBasedStateMachine):
         if closing.events:
             self.closed = day
             self.unclosed += [(day, stream) for stream, due in self.story.due.items() if due <= day]
+            assert self.to_be_reminded_of(day) <= {stream for _, stream in self.unclosed}
             if not killed:
                 self.calendar_worker_goes_on(False)
 
@@ -329,7 +351,19 @@ class Customers(RuleBasedStateMachine):
                 assert self.story.close_stream(stream, day).events == []
             due = self.story.due.get(stream)
             assert due is None or due > day, f"{stream} is still due"
+            assert stream not in self.to_be_reminded_of(day)
         self.unclosed.clear()
+
+    def to_be_reminded_of(self, closed: date) -> set[str]:
+        """The orders that wait and lack the nearest reminder that this day's end brings, counted from the log."""
+        events = [recorded.event for recorded in self.story.log]
+        had = {event.order_number: event.days_before for event in events if isinstance(event, OrderReminderDue)}
+        return {
+            order.stream
+            for order in map(self.story.order, self.orders)
+            for days in order.placed.reminder_days
+            if order.awaits_payment and (order.placed.lapses_on - closed).days - 1 <= days < had.get(order.name, 1_000)
+        }
 
     @rule(dearer=st.booleans())
     def another_desk(self, dearer: bool) -> None:
@@ -348,10 +382,16 @@ class Customers(RuleBasedStateMachine):
         match recorded.event:
             case PaymentRegistered() as registered:
                 assert registered.amount == self.received[registered.reference]
+            case OrderReminderDue() as due:
+                self.is_due(due, recorded.envelope.business_time.date())
+            case OrderCancelled() | OrderExpired() as ended:
+                self.ended.add(ended.order_number)
             case OrderPaid() as paid:
                 assert paid.order_number not in self.paid_on, "paid twice"
                 assert paid.paid_on == recorded.envelope.business_time.date()
                 assert paid.paid == paid.quote.total
+                assert paid.billed_to
+                assert paid.billed_to.name == subscription, "billed to somebody else"
                 assert paid.paid_on <= self.story.order(paid.order_number).placed.lapses_on, "paid too late"
                 self.paid_on[paid.order_number] = paid.paid_on
             case SeatsAdded() as seats:
@@ -382,6 +422,14 @@ class Customers(RuleBasedStateMachine):
                 on = recorded.envelope.business_time.date()
                 users = self.users_at(subscription, recorded)
                 assert users <= self.seats_left(subscription, on), "a user without a seat"
+
+    def is_due(self, due: OrderReminderDue, today: date) -> None:
+        number, placed = due.order_number, self.story.order(due.order_number).placed
+        assert number not in {*self.paid_on, *self.ended}, "reminded of what nobody has to pay"
+        left = (placed.lapses_on - today).days
+        assert 0 <= left <= due.days_before < self.reminded.get(number, 1_000), "reminded too early, too late or again"
+        assert due.days_before == min(days for days in placed.reminder_days if days >= left), "not the nearest"
+        self.reminded[number] = due.days_before
 
     def users_at(self, subscription: str, last: Recorded) -> int:
         """Configured users as of one event, counted from the log."""
