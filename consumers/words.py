@@ -1,4 +1,4 @@
-"""Amounts, dates and parts of a year as people read them, in Italian and English."""
+"""Names, amounts, dates and parts of a year as people read them, in Italian and English."""
 
 from collections.abc import Callable, Mapping
 from datetime import date
