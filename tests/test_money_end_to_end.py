@@ -96,11 +96,9 @@ def test_O6_every_cent_that_payers_send_ends_where_it_belongs(
     office.now = (today := datetime.now(ROME)) - timedelta(days=40)
     fabio = ordered(office, "Fabio Galli", seats=6)
     office.now = today
+    names = ("Anna Neri", "Bruno Riva", "Carla Po", "Dario Sala", "Elena Fo", "Hugo Ba", "Ivo Re")
     anna, bruno, carla, dario, elena, hugo, ivo = (
-        ordered(office, name, seats=seats)
-        for seats, name in enumerate(
-            ("Anna Neri", "Bruno Riva", "Carla Po", "Dario Sala", "Elena Fo", "Hugo Ba", "Ivo Re"), 1
-        )
+        ordered(office, name, seats=seats) for seats, name in enumerate(names, start=1)
     )
     gina = ordered(office, "Gina Lai", seats=1), ordered(office, "Gina Lai", seats=2)
     assert seatline("run", "--drain").code == 0
