@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+SURE = 1.0
+"""Seconds of work before which nobody is told how much time is left."""
+
 
 @contextmanager
 def ticking(name: str, afterwards: str = "") -> Iterator[Callable[[int, int], None]]:
@@ -30,7 +33,8 @@ def ticking(name: str, afterwards: str = "") -> Iterator[Callable[[int, int], No
             nonlocal began
             now = time.monotonic()
             first, since = began = began or (done, now)
-            bar.update(task, completed=done, total=goal, rate=(done - first) / (now - since) if now > since else 0.0)
+            rate = (done - first) / (now - since) if now > since else 0.0
+            bar.update(task, completed=done, total=goal if now - since > SURE or done == goal else None, rate=rate)
             if done == goal and afterwards:
                 bar.update(task, description=f"{name}: {afterwards}")
 
