@@ -26,7 +26,7 @@ class Letter(NamedTuple):
     picture: bytes | None = None
     """A PNG that the template shows."""
     form: OrderForm | None = None
-    """Goes with it."""
+    """Attached."""
 
 
 class Ending(NamedTuple):
@@ -74,7 +74,7 @@ class Letters:
             "subscription_id": subscription.name,
             "endings": [_ending(service, subscription, self._name(service.sku)) for service in services],
             "restricted_days": subscription.lifecycle.restricted_days,
-            "users_need_it": any(service.users for service in services),
+            "concerns_users": any(service.users for service in services),
         }
         return Letter("expiry_reminder", facts)
 
