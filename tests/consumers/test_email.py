@@ -6,10 +6,11 @@ from email.message import EmailMessage
 
 import pytest
 
+from adapters.clerk import Clerk
 from domain.subscription_events import ExpiryReminderDue
 from tests.adapters.test_forgetting import erase
 from tests.consumers.test_letters import body, words
-from tests.office import BASE, OPENING, SEAT, SPACE, Office, service
+from tests.office import BASE, OPENING, SEAT, SHOPFRONT, SPACE, Office, service
 
 
 def subjects(office: Office) -> list[str]:
@@ -338,6 +339,16 @@ def test_O8_on_the_last_day_an_order_can_still_be_reminded_of(office: Office) ->
     closed(office, "2026-03-24")
     office.now = OPENING.replace(month=4, day=1, hour=23, minute=59)
     assert number in delivered(office)["Subject"]
+
+
+def test_T4_after_an_outage_of_the_mail_only_an_order_s_nearest_reminder_goes_out(office: Office) -> None:
+    twice = SHOPFRONT.prices.model_copy(update={"order_reminder_days": (14, 7)})
+    office.clerk = Clerk(office.log, twice, clock=lambda: office.now)
+    number = ordered(office)
+    closed(office, "2026-03-17", "2026-03-24")
+    delivered(office)
+    ids = office.ask("SELECT id, state FROM seatline.effects WHERE starts_with(id, 'order-reminder') ORDER BY at")
+    assert ids == [(f"order-reminder:{number}:14", "dropped"), (f"order-reminder:{number}:7", "done")]
 
 
 def test_O8_when_an_order_has_lapsed_its_holder_is_told_not_to_pay_it(office: Office) -> None:
