@@ -31,6 +31,7 @@ from tests.consumers.test_letters import (
     PRICES,
     SELLER,
     SELLER_DATA,
+    body,
     holder,
     instructions,
     on_panel,
@@ -106,7 +107,7 @@ def test_what_a_seller_or_a_holder_does_not_say_is_left_out() -> None:
 
 def test_C5_every_line_shows_its_factors_in_words_and_as_they_were_counted() -> None:
     italian, english = (text(form(to=holder(language=language))) for language in ("it", "en"))
-    assert "Utente nuovo acquisto, dal 2 marzo 2026 al 2 marzo 2027 3 12,00 € 1 anno 36,00 €" in italian
+    assert "Utente acquisto dal 2 marzo 2026 al 2 marzo 2027 3 12,00 € 1 anno 36,00 €" in italian
     base = "Servizio base S1 proroga dal 30 giugno 2026 al 2 marzo 2027 1 25,00 € 245 giorni su 365 245/365 16,78 €"
     assert base in italian
     assert "Imponibile 52,78 € IVA 22% 11,61 € Totale 64,39 €" in italian
@@ -150,7 +151,7 @@ def test_what_left_the_price_list_is_called_by_its_code() -> None:
     kept = PRICES.model_dump()
     items = [{**item, "sku": f"new-{item['sku']}"} for item in kept["items"]]
     said = text(form(prices=PriceList.model_validate({**kept, "items": items, "methods": []})))
-    assert "seat nuovo acquisto" in said
+    assert "seat acquisto" in said
     assert "Metodo bank_transfer" in said
 
 
@@ -225,15 +226,16 @@ def attachments(letter: EmailMessage) -> list[tuple[str, str | None, bytes]]:
 @pytest.mark.parametrize("method", ["bank_transfer", "card"])
 def test_O4_the_instructions_bring_the_form(method: str, language: Literal["it", "en"], name: str) -> None:
     placed, to = order(method=method), holder(language=language)
-    assert attachments(instructions(placed, to=to)) == [("application/pdf", name, form(placed, to=to).pdf)]
+    letter = instructions(placed, to=to)
+    assert attachments(letter) == [("application/pdf", name, form(placed, to=to).pdf)]
+    assert {"it": "In allegato trova il modulo d’ordine", "en": "Attached is your order form"}[language] in body(letter)
 
 
 def test_who_paid_at_once_gets_the_form_with_the_word_that_seats_are_on_the_panel() -> None:
-    placed = order(method="card")
-    assert attachments(on_panel(placed, date(2027, 3, 5))) == [
-        ("application/pdf", "ordine-10000016.pdf", form(placed).pdf)
-    ]
-    assert attachments(on_panel(order(), date(2027, 3, 5))) == []
+    at_once, later = (on_panel(order(method=method), date(2027, 3, 5)) for method in ("card", "bank_transfer"))
+    assert attachments(at_once) == [("application/pdf", "ordine-10000016.pdf", form(order(method="card")).pdf)]
+    assert attachments(later) == []
+    assert ("In allegato" in body(at_once), "In allegato" in body(later)) == (True, False)
 
 
 # What somebody may be called
