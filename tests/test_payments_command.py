@@ -123,6 +123,12 @@ def test_a_list_says_how_far_behind_it_is(here: Here, office: Office, order: str
     assert behind.err.startswith("seatline: 1 of 7 events are not in this list yet; `seatline run projections`")
 
 
+@pytest.mark.parametrize("operator", ["bruno\nanna", "\x1b[31mbruno", "b" * 201])
+def test_an_operator_is_named_in_one_line(here: Here, operator: str) -> None:
+    refused = here("payments", "match", "R1", "1000002", "--operator", operator)
+    assert (refused.code, refused.complaint) == (2, "--operator: a name is one line of at most 200 characters")
+
+
 def listed(here: Here, *arguments: str) -> list[dict[str, Any]]:
     return list(here("payments", "list", "--json", *arguments).json)
 
@@ -162,4 +168,4 @@ def test_a_file_that_changes_while_it_is_imported_is_named_and_one_that_can_be_r
     assert office.facts().count("PaymentRegistered") == 300
 
     os.mkfifo(tmp_path / "pipe")
-    assert "not a file, and each is read twice" in here("payments", "import", str(tmp_path / "pipe")).complaint
+    assert "not a plain file, which can be read twice" in here("payments", "import", str(tmp_path / "pipe")).complaint

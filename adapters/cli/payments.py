@@ -46,12 +46,15 @@ REFUND_DUE: LiteralString = """
     FROM panel.payments WHERE refundable > 0 ORDER BY value_date, reference
 """
 SHOWN: LiteralString = "SELECT panel.position(ARRAY['payments', 'orders']) AS position"
+LONGEST_OPERATOR = 200
 ROW = "{:<10}  {:>14}  {:<18}  {:<15}  {}  {}"
 Came = Outcome | NotTaken
 
 
 def run(arguments: argparse.Namespace) -> int:
     operator = getattr(arguments, "operator", None) or getpass.getuser()
+    if not operator.isprintable() or len(operator) > LONGEST_OPERATOR:
+        raise Complaint(f"--operator: a name is one line of at most {LONGEST_OPERATOR} characters")
     if arguments.action == "import":
         return _import(arguments, operator)
     with engine(load_settings()) as wired:
@@ -70,8 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace, operator: str) -> int:
     paths = [Path(name) for name in arguments.files]
     for path in paths:
-        if path.exists() and not path.is_file():
-            raise Complaint(f"{path}: not a file, and each is read twice; nothing was registered")
         try:
             check(path)
         except UnreadableStatement as error:

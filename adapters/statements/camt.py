@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from lxml import etree  # type: ignore[import-untyped]
@@ -130,7 +131,10 @@ Progress = Callable[[int, int], object]
 def read(path: Path, progress: Progress | None = None) -> Iterator[Credit | NotTaken]:
     """The credits of a file in its order, and what can't be taken; raises UnreadableStatement, also after some."""
     try:
-        if (size := path.stat().st_size) > LARGEST:
+        about = path.stat()
+        if not S_ISREG(about.st_mode):
+            raise UnreadableStatement("not a plain file, which can be read twice")
+        if (size := about.st_size) > LARGEST:
             raise UnreadableStatement(f"{size:,} bytes are more than the {LARGEST:,} that are read; split the file")
         statement = None
         with path.open("rb") as file:
