@@ -285,7 +285,7 @@ def test_a_name_without_a_blank_stays_on_the_page() -> None:
 
 
 # Found by generating: a panic of typst, at Hebrew and Arabic mixed with marks.
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
     | st.text(st.characters(min_codepoint=0x590, max_codepoint=0x6FF), max_size=200)
