@@ -45,6 +45,8 @@ def test_an_import_tells_what_became_of_each_payment_and_what_they_add_up_to(
         ("already registered", "43.92"),
     ]
     assert here("payments", "import", str(whole)).code == 0
+    quiet = here("payments", "import", str(written(tmp_path, name="quiet.xml")))
+    assert (quiet.code, quiet.out.splitlines()[-1]) == (0, "all booked credits in euro: 0, 0.00 EUR")
 
 
 def test_nothing_is_registered_if_one_of_the_files_is_refused(

@@ -105,6 +105,24 @@ def test_every_version_of_statement_and_notification_says_the_same(tmp_path: Pat
     assert credit.reference.endswith(":B1")
 
 
+def test_a_statement_is_read_however_it_is_encoded_and_its_elements_are_prefixed(tmp_path: Path) -> None:
+    plain = statement(entry("1.00", "è per l'ordine", ref="B1")).decode()
+    prefixed = re.sub(r"<(/?)(?=[A-Z])", r"<\1camt:", plain).replace("xmlns=", "xmlns:camt=")
+    path, found = tmp_path / "statement.xml", list[Credit | NotTaken]()
+    for content in (
+        plain.encode(),
+        plain.encode("utf-8-sig"),
+        plain.replace("UTF-8", "UTF-16").encode("utf-16"),
+        plain.replace("UTF-8", "ISO-8859-1").encode("latin-1"),
+        prefixed.encode(),
+        re.sub(r' xmlns="[^"]+"', "", plain).encode(),
+    ):
+        path.write_bytes(content)
+        found += read(path)
+    assert len(found) == 6
+    assert len(set(found)) == 1
+
+
 @pytest.mark.parametrize("version", [2, 4, 8])
 def test_a_batch_is_taken_apart_by_its_amounts(tmp_path: Path, version: int) -> None:
     parts = [transaction(amount, text, version=version) for amount, text in (("10", "a"), ("20.5", "b"), ("10", "a"))]
@@ -305,6 +323,13 @@ def test_O6_a_structured_reference_pays_the_order(till: Till) -> None:
     assert till.state(order) == "paid"
     [row] = till.office.view("payments")
     assert (row["order_number"], row["value_date"].isoformat()) == (order, "2026-03-04")
+
+
+def test_O6_a_sound_reference_to_no_order_leaves_it_to_the_text(till: Till) -> None:
+    order = till.order()
+    elsewhere = next(number for number in map(str, range(9_000_000, 9_000_010)) if check_digit(number) == "0")
+    outcome = till.one(entry(TOTAL, f"ordine {order}", structured=rf(elsewhere)))
+    assert (outcome.became, outcome.orders) == ("paid", [order])
 
 
 def test_O6_half_the_amount_is_partial_and_the_rest_pays(till: Till) -> None:
