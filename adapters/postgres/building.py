@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.hands import hands
-from adapters.postgres.log import COLUMNS, EventLog, StoredEvent
+from adapters.postgres.hands import Hand
+from adapters.postgres.log import COLUMNS, NAMING_NOBODY, EventLog, StoredEvent
 from adapters.postgres.tables import Table
 from adapters.postgres.views import concerning, generation_of
 from projections.catalogue import VIEWS
@@ -47,10 +47,10 @@ HOMES = """
         SELECT {0} AS home FROM seatline.stored_events WHERE {0} > %s AND {0} < %s ORDER BY {0} LIMIT %s
     ) AS part
 """
-EVENTS = f"""
-    SELECT {COLUMNS} FROM seatline.stored_events
-    WHERE {{0}} > %s AND {{0}} <= %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY {{0}}, notification_id
-"""  # noqa: S608
+EVENTS = """
+    SELECT {1} FROM seatline.stored_events
+    WHERE {0} > %s AND {0} <= %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY {0}, notification_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +106,22 @@ def forget(connection: Connection[Any], view: AnyView) -> None:
     connection.execute("DELETE FROM seatline.rebuilds WHERE view = %s", (view.name,))
 
 
-def fill(log: EventLog, build: Build, progress: Progress, processes: int) -> None:
+def fill(log: EventLog, build: Build, progress: Progress, team: Sequence[Hand]) -> None:
     """Fold all parts that aren't yet; the table then is where the log was when the build began."""
     while _has_parts_left(log, build):
-        with hands(log, processes) as team:
-            folded, of = _progress(log, build)
-            running = {hand(_fold_a_part, build): place for place, hand in enumerate(team)}
-            parts_of = [0] * len(team)
-            while running:
-                for part in wait(running, return_when=FIRST_COMPLETED).done:
-                    place = running.pop(part)
-                    if events := part.result():
-                        running[team[place](_fold_a_part, build)] = place
-                        parts_of[place] += 1
-                        folded += events
-                # While somebody still gets ready, the speed tells little of the time left.
-                if min(parts_of) >= WARM:
-                    progress(folded, of)
+        folded, of = _progress(log, build)
+        running = {hand(_fold_a_part, build): place for place, hand in enumerate(team)}
+        parts_of = [0] * len(team)
+        while running:
+            for part in wait(running, return_when=FIRST_COMPLETED).done:
+                place = running.pop(part)
+                if events := part.result():
+                    running[team[place](_fold_a_part, build)] = place
+                    parts_of[place] += 1
+                    folded += events
+            # While somebody still gets ready, the speed tells little of the time left.
+            if min(parts_of) >= WARM:
+                progress(folded, of)
     progress(*_progress(log, build))
     with log.connection() as connection:
         connection.execute(
@@ -190,7 +189,8 @@ def _fold_a_part(log: EventLog, build: Build) -> int:
                 return 0
             place, after, up_to, events = part
             bounds = (after, up_to, build.goal, list(view.topics))
-            cursor.execute(EVENTS.format(_column(view)).encode(), bounds, binary=True)
+            columns = COLUMNS if view.personal else NAMING_NOBODY
+            cursor.execute(EVENTS.format(_column(view), columns).encode(), bounds, binary=True)
             stored = list(map(StoredEvent._make, cursor.fetchall()))
         homes = by_home(view, concerning([view], stored)[view.name])
         changes, poison = fold(view, homes, lambda _: {})

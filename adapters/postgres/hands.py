@@ -28,6 +28,7 @@ def hands(log: EventLog, processes: int) -> Iterator[list[Hand]]:
             pool = pools.enter_context(
                 ProcessPoolExecutor(others, get_context("spawn"), initializer=_open, initargs=(log.datastore.url,))
             )
+            pool.submit(os.getpid)  # has them start
             team += [lambda *part: pool.submit(_there, *part)] * others
         yield team
 

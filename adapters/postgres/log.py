@@ -29,6 +29,8 @@ SEPARATOR = "\x1f"
 
 COLUMNS = f"originator_id, originator_version, topic, state, subject, notification_id, {KEY_IF_SEALED}"
 """Of a row, as StoredEvent has them."""
+NAMING_NOBODY = "originator_id, originator_version, topic, state, subject, notification_id, NULL::bytea"
+"""The same without the key, for whoever leaves people their pseudonyms."""
 WITH_ACTOR = f"originator_id, originator_version, topic, state, subject, notification_id, {KEY_OF_ROW}"
 """The same for whoever asks who did it, for which each row takes its key."""
 

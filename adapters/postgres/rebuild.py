@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 
 from adapters.postgres.building import Build, Progress, begin, fill, forget
 from adapters.postgres.comparing import Differences, compare
+from adapters.postgres.hands import hands
 from adapters.postgres.log import COLUMNS, EventLog, StoredEvent
 from adapters.postgres.tables import Table, names
 from adapters.postgres.views import concerning, generation_of, lock_positions, show, tell
@@ -197,8 +198,10 @@ def _built(
     log: EventLog, connection: Connection[Any], view: AnyView, progress: Progress, processes: int
 ) -> tuple[Build, _Shown]:
     """A table beside the one that readers see, about as far."""
-    build = begin(connection, view)
-    fill(log, build, progress, processes)
+    # The other processes get ready while the parts are made.
+    with hands(log, processes) as team:
+        build = begin(connection, view)
+        fill(log, build, progress, team)
     shown = _shown(connection, view)
     _catch_up(log, connection, build.table, _position(connection, shown.table))
     return build, shown

@@ -177,20 +177,22 @@ def concerning(views: Collection[AnyView], page: Sequence[StoredEvent]) -> dict[
     """What of a page concerns each view, by its name; each event is read once, if it concerns any."""
     news: dict[str, list[Recorded | Unreadable]] = {view.name: [] for view in views}
     interested = {topic: [news[view.name] for view in views if topic in view.topics] for topic in BY_TOPIC}
+    naming = {topic for view in views if view.personal for topic in view.topics}
     for stored in page:
         # A topic that this version doesn't know concerns none of its views.
         if lists := interested.get(stored.topic):
-            event = read(stored)
+            event = read(stored, naming=stored.topic in naming)
             for some in lists:
                 some.append(event)
     return news
 
 
-def read(stored: StoredEvent) -> Recorded | Unreadable:
+def read(stored: StoredEvent, *, naming: bool = True) -> Recorded | Unreadable:
+    """The event, or that it can't be read; people have pseudonyms in it unless somebody wants to name them."""
+    stream, version, topic, state, subject, position, key = stored
     try:
-        return recorded(*stored)
+        return recorded(stream, version, topic, state, subject, position, key if naming else None)
     except Exception as error:
-        stream, version, topic, _, subject, position, _ = stored
         return Unreadable(stream, version, BY_TOPIC[topic], subject, position, error)
 
 

@@ -23,7 +23,7 @@ from adapters.postgres import building
 from adapters.postgres import rebuild as rebuilding
 from adapters.postgres.building import Build
 from adapters.postgres.database import DatabaseAway, Datastore
-from adapters.postgres.log import EventLog, StoredEvent
+from adapters.postgres.log import COLUMNS, EventLog, StoredEvent
 from adapters.postgres.rebuild import rebuild
 from adapters.postgres.schema import SchemaError
 from adapters.postgres.views import (
@@ -169,7 +169,7 @@ def _note_and_fold(log: EventLog, build: Build) -> int:
             "UPDATE seatline.rebuild_parts SET done = true WHERE view = %s AND place = %s", (build.view.name, place)
         )
         time.sleep(0.1)
-        query = building.EVENTS.format("originator_id" if build.view.home else "subject").encode()
+        query = building.EVENTS.format("originator_id" if build.view.home else "subject", COLUMNS).encode()
         cursor.execute(query, (*bounds, build.goal, list(build.view.topics)), binary=True)
         stored = list(map(StoredEvent._make, cursor.fetchall()))
         homes = by_home(build.view, concerning([build.view], stored)[build.view.name])
