@@ -60,6 +60,32 @@ def test_T4_after_an_outage_every_step_of_a_life_is_told_and_no_reminder_comes_t
     assert office.facts()[2:] == ["ServiceExpired", "ServiceEnded"]
 
 
+def test_O8_an_order_is_reminded_of_while_it_waits_and_lapses_on_its_last_day(office: Office) -> None:
+    office.start(service(BASE, "2026-12-31"))
+    waits, paid = (office.order_seats(1, extend=False) for _ in range(2))
+    office.pay(waits, "1.00")
+    office.pay(paid)
+    for day in ("2026-03-23", "2026-03-24", "2026-03-25", "2026-04-01"):
+        close(office, day)
+    brought = [
+        (recorded.originator_id, type(recorded.event).__name__, f"{recorded.envelope.business_time:%m-%d %H:%M}")
+        for recorded in office.log.of_subject("SUB-1")
+        if recorded.envelope.actor == "seatline/calendar" and recorded.originator_id.startswith("order/")
+    ]
+    assert brought == [
+        (f"order/{waits}", "OrderReminderDue", "03-25 00:00"),
+        (f"order/{waits}", "OrderExpired", "04-02 00:00"),
+    ]
+
+
+def test_T4_after_an_outage_an_order_that_has_lapsed_is_not_reminded_of(office: Office) -> None:
+    office.start(service(BASE, "2026-12-31"))
+    office.order_seats(1)
+    close(office, "2026-04-20")
+    assert "OrderReminderDue" not in office.facts()
+    assert "OrderExpired" in office.facts()
+
+
 def test_T4_a_day_closed_again_brings_nothing_again(office: Office) -> None:
     many(office, 3)
     close(office, "2026-03-10")
