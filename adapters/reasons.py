@@ -19,7 +19,7 @@ from consumers import activation
 from domain import subscription_events as s
 from domain.cart import AlignmentSwitched, Cart, CartCheckedOut, CartOpened, RenewalChosen, SeatsChosen
 from domain.kernel import Aggregate, Recorded
-from domain.order import Order, OrderPlaced
+from domain.order import Order, OrderPlaced, OrderReminderDue
 from domain.payment import Payment, PaymentCorrected, PaymentRegistered, PaymentSplit
 from domain.service import Service
 from domain.subscription import Subscription
@@ -29,7 +29,7 @@ RowT = TypeVar("RowT", "Effect", "AtHand")
 
 SHOWING_SEATS = ["seats", "services"]
 """The views in which seats appear."""
-ASIDE = (s.ServicesHeld, s.ServicesReleased, s.ExpiryReminderDue)
+ASIDE = (s.ServicesHeld, s.ServicesReleased, s.ExpiryReminderDue, OrderReminderDue)
 """What neither brings seats to the panel nor takes them away."""
 ARRIVALS = (s.SubscriptionStarted, s.SeatsAdded)
 
