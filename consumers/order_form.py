@@ -108,6 +108,11 @@ def _typeset(facts: dict[str, object], at: datetime) -> bytes:
             if not (more := _foreign(error.diagnostic) - lacking):
                 raise
             lacking |= more
+        except BaseException as panic:
+            # Rust's panics are no Exceptions: one that gets through ends the worker, at every start again.
+            if type(panic).__module__ != "pyo3_runtime":
+                raise
+            raise ValueError("the order form can't be typeset: typst panicked") from None
 
 
 def _foreign(diagnostic: str) -> set[str]:

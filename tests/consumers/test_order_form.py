@@ -296,6 +296,18 @@ def test_whatever_somebody_is_called_there_is_a_form(name: str) -> None:
     assert declared(PdfReader(BytesIO(made.pdf)))["part"] == "2"
 
 
+MAKES_TYPST_PANIC = (
+    "\u065c\u062f\u0638\u0683\u06b1\u0612\u062a\u06bb\u05a0\u05ac\u061d\u0592\u0657\u060f\u06fd\u066f\u05de\u0598\u0596\u0695\u05b4\u063e"
+    "\u06d2\u06a9\u06ac\u0617\u06bc\u063c\u05e3\u0645\u06c3\u0698\u069d\u05d1\u05e8\u0671\u067c\u05f7\u0592\u05c8\u06f7\u060f\u062e"
+)
+
+
+def test_a_panic_of_typst_fails_one_form_and_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.order_form._is_plain", lambda sign: True)
+    with pytest.raises(ValueError, match="typst panicked"):
+        form(to=holder(MAKES_TYPST_PANIC))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
