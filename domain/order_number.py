@@ -23,8 +23,8 @@ _QUASIGROUP = (
 def check_digit(digits: str) -> str:
     """Damm's check digit; a whole order number, check digit included, has check digit 0."""
     interim = 0
-    for digit in digits:
-        interim = _QUASIGROUP[interim][int(digit)]
+    for digit in digits.encode():
+        interim = _QUASIGROUP[interim][digit - ord("0")]
     return str(interim)
 
 

@@ -39,7 +39,7 @@ def likely_meant(text: str) -> set[str]:
     One digit is wrong, missing or too many, or two are swapped; of ten such numbers one has the right check digit.
     """
     text, references = _parted(text)
-    runs = [_SEPARATED.split(run) for run in _DIGITS.findall(text)]
+    runs = [_SEPARATED.split(run) for run in _runs(text)]
     typed = {*(reference[2:] for reference in references), *map("".join, runs), *chain(*runs)}
     return {number for run in typed if SHORTEST - 1 <= len(run) <= LONGEST + 1 for number in _near(run)}
 
@@ -58,18 +58,27 @@ def _near(typed: str) -> Iterator[str]:
 
 
 def _parted(text: str) -> tuple[str, list[str]]:
-    """The text without dates and references, whose digits are no order number's, and the digits of the references."""
-    text = _DATE.sub(" | ", text)
+    """The text without references, and the digits of these."""
     if "RF" not in text.upper():
         return text, []
+    text = _DATE.sub(" | ", text)
     return _REFERENCE.sub(" | ", text), [re.sub(r"[^0-9]", "", found[1]) for found in _REFERENCE.finditer(text)]
+
+
+def _runs(text: str) -> Iterator[str]:
+    """Digits that stand together, perhaps cut, and are no date: nobody's order is meant by that."""
+    for run in _DIGITS.findall(text):
+        if run.isdecimal():
+            yield run
+        else:
+            yield from _DIGITS.findall(_DATE.sub(" | ", run))
 
 
 def _numbers(text: str) -> Iterator[str]:
     text, references = _parted(text)
     for reference in references:
         yield from _in_reference(reference)
-    for run in _DIGITS.findall(text):
+    for run in _runs(text):
         if len(run) < SHORTEST:
             continue
         together = run if run.isdecimal() else "".join(_SEPARATED.split(run))
