@@ -111,11 +111,24 @@ def test_a_form_goes_to_standard_output_for_other_programs(seatline: Seatline, o
 def test_a_form_replaces_a_file_at_once_and_leaves_nothing_else_behind(here: Here, order: str, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "kept.pdf").write_text("older")
+    (tmp_path / "old" / "kept.pdf").chmod(0o600)
     (tmp_path / "form.pdf").symlink_to(tmp_path / "old" / "kept.pdf")
     assert here("order", order, "--pdf", "form.pdf").code == 0
     assert (tmp_path / "old" / "kept.pdf").read_bytes().startswith(b"%PDF-1.7")
     assert os.listdir(tmp_path / "old") == ["kept.pdf"]
+    assert (tmp_path / "old" / "kept.pdf").stat().st_mode & 0o777 == 0o600, "who could read the old one reads the new"
     assert (tmp_path / "form.pdf").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["\udcff.pdf", "new\nline.pdf", "\x1b[31m.pdf", "round.pdf"])
+def test_a_form_is_written_to_a_file_of_any_name_and_said_in_one_line(
+    here: Here, order: str, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "round.pdf").symlink_to("round.pdf")
+    said = here("order", order, "--pdf", name).out
+    assert said.removesuffix("\n").isprintable()
+    assert here("order", order, "--pdf", name, "--json").json["order_number"] == order
+    assert (tmp_path / name).read_bytes().startswith(b"%PDF-1.7")
 
 
 def test_a_form_that_has_no_place_is_refused_in_one_line(here: Here, order: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -104,22 +105,24 @@ def _hand_over(form: OrderForm, arguments: argparse.Namespace) -> None:
     try:
         _write(form.pdf, file)
     except OSError as error:
-        raise Complaint(f"{file}: can't be written ({error.strerror})") from None
+        raise Complaint(f"{harmless(str(file))}: can't be written ({error.strerror})") from None
     if arguments.json:
-        print_json({"order_number": arguments.number, "file": str(file)})
+        print_json({"order_number": arguments.number, "file": harmless(str(file))})
     else:
-        print(f"order form: {file}")
+        print(f"order form: {harmless(str(file))}")
 
 
 def _write(pdf: bytes, file: Path) -> None:
-    """Replace a file at once, so that nobody finds half of it; a device or a pipe is written to."""
-    file = file.resolve()
+    """Replace a file at once, so that nobody finds half of it or may read more; a device or a pipe is written to."""
+    file = Path(os.path.realpath(file))  # resolve() takes links that lead round for a fault of ours
     if file.exists() and not file.is_file():
         file.write_bytes(pdf)
         return
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(pdf)
+        if file.exists():
+            shutil.copymode(file, unfinished)
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -51,12 +51,12 @@ def status(value: str, label: str | None = None) -> Text:
 
 
 def harmless(text: str) -> str:
-    """What others wrote, with signs that turn a line round, break it or move a cursor written as escapes."""
+    """What others wrote, with signs that turn a line round, break it, move a cursor or are no text as escapes."""
     return "".join(to_json(sign).decode()[1:-1] if sign < " " else _visible(sign) for sign in text)
 
 
 def _visible(sign: str) -> str:
-    return f"\\u{ord(sign):04x}" if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") else sign
+    return f"\\u{ord(sign):04x}" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") else sign
 
 
 def cell(value: Any) -> str:
