@@ -19,7 +19,8 @@ from pydantic_core import to_json
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.show import cell, console, harmless, print_json, table
 from adapters.settings import load_settings
-from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
+from adapters.statements.camt import Credit, NotTaken, check, read
+from adapters.statements.entries import UnreadableStatement
 from adapters.statements.importing import Importer, Outcome, became, command
 from adapters.wiring import Engine, engine
 from domain.desk import replay

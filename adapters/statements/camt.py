@@ -1,42 +1,26 @@
-"""Reads ISO 20022 camt.053 and camt.054 of any version: hostile until read, flat in memory whatever the size."""
+"""What the entries of a bank statement come to: credits, each known again, and what a person has to look at."""
 
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from stat import S_ISREG
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from lxml import etree  # type: ignore[import-untyped]
+from adapters.statements.entries import Account, Entry, Progress, Transaction, entries
 
-LARGEST = 512 * 1024 * 1024
-"""Bytes of a file; a bank's day of half a million entries is smaller."""
-LARGEST_ENTRY = 16 * 1024 * 1024
-"""Bytes within which an entry has to end, for it is kept as a tree thirty times as large; some 20,000 transactions."""
-CHUNK = 64 * 1024
-
-CENT = Decimal("0.01")
-
-Element = Any
 Method = Literal["bank_transfer", "postal_slip"]
 LeftOut = Literal["currency", "batch_without_amounts", "reversal"]
 
-_AMOUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,5})?")
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]")
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f]")
 _PLACEHOLDERS = {"", "NONREF", "NOTPROVIDED", "NOTAVAILABLE"}
 """What banks write where they have no reference: it tells no two payments apart."""
 _SLIPS = {"PMNT-RCDT-VCOM"}
 """Bank transaction codes of slips with a code line: a credit transfer with agreed commercial information."""
-
-
-class UnreadableStatement(Exception):
-    """The file is refused whole; says why in one line."""
 
 
 class Credit(NamedTuple):
@@ -95,62 +79,15 @@ class _Statement:
     seen: _Equals = field(default_factory=_Equals)
 
 
-@dataclass(slots=True)
-class _Transaction:
-    amount: Decimal | None = None
-    currency: str = ""
-    bank_reference: str = ""
-    end_to_end: str = ""
-    structured: str = ""
-    remittance: list[str] = field(default_factory=list)
-    note: str = ""
-    payer: str = ""
-
-
-@dataclass(slots=True)
-class _Entry:
-    amount: Decimal = Decimal(0)
-    currency: str = ""
-    is_credit: bool = False
-    is_reversal: bool = False
-    status: str = ""
-    booked: str = ""
-    value_date: str = ""
-    bank_reference: str = ""
-    code: str = ""
-    note: str = ""
-    transactions: list[_Transaction] = field(default_factory=list)
-    batched: int = 0
-    """How many transactions the bank says it has booked in one."""
-
-
-Progress = Callable[[int, int], object]
-"""Is told how many bytes have been read, of how many."""
-
-
 def read(path: Path, progress: Progress | None = None) -> Iterator[Credit | NotTaken]:
     """The credits of a file in its order, and what can't be taken; raises UnreadableStatement, also after some."""
-    try:
-        about = path.stat()
-        if not S_ISREG(about.st_mode):
-            raise UnreadableStatement("not a plain file, which can be read twice")
-        if (size := about.st_size) > LARGEST:
-            raise UnreadableStatement(f"{size:,} bytes are more than the {LARGEST:,} that are read; split the file")
-        statement = None
-        with path.open("rb") as file:
-            for name, element in _elements(file, size, progress):
-                if name == "Acct":
-                    # Every statement begins with its account.
-                    account = _account(element)
-                    statement = _Statement(account, _digest(account, size=6))
-                elif statement:
-                    yield from _taken(_entry(element), statement)
-        if not statement:
-            raise UnreadableStatement("no camt.053 or camt.054: it holds no account's Stmt or Ntfctn")
-    except OSError as error:
-        raise UnreadableStatement(error.strerror or "can't be read") from None
-    except etree.XMLSyntaxError as error:
-        raise UnreadableStatement(f"not well-formed XML: {' '.join(str(error.msg).split())[:200]}") from None
+    statement = None
+    for each in entries(path, progress):
+        if isinstance(each, Account):
+            statement = _Statement(each.id, _digest(each.id, size=6))
+        else:
+            assert statement, "an account begins every statement"
+            yield from _taken(each, statement)
 
 
 def check(path: Path, progress: Progress | None = None) -> int:
@@ -161,215 +98,7 @@ def check(path: Path, progress: Progress | None = None) -> int:
     return sum(1 for _ in read(path, progress))
 
 
-def _elements(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[tuple[str, Element]]:
-    """The accounts and entries of a file by name, each whole, and gone when the next one comes."""
-    parser = etree.XMLPullParser(
-        events=("end",),
-        tag=("{*}Acct", "{*}Ntry"),
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        collect_ids=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    done = last = 0
-    while chunk := file.read(CHUNK):
-        done += len(chunk)
-        parser.feed(chunk)
-        for _, element in parser.read_events():
-            last = done
-            if (name := NAME[element.tag]) == "Ntry":
-                yield name, element
-                # What has been read is dropped, with its place in the parent: else the tree grows with the file.
-                element.clear(keep_tail=False)
-                while (before := element.getprevious()) is not None:
-                    element.getparent().remove(before)
-            elif (parent := element.getparent()) is not None and NAME[parent.tag] in ("Stmt", "Ntfctn"):
-                _refuse_doctype(element)
-                yield name, element
-        if done - last > LARGEST_ENTRY:
-            raise UnreadableStatement(f"after byte {last:,} no entry ends within {LARGEST_ENTRY:,} bytes")
-        if progress:
-            progress(done, size)
-    _refuse_doctype(parser.close())
-
-
-def _refuse_doctype(element: Element) -> None:
-    if element.getroottree().docinfo.doctype:
-        raise UnreadableStatement("it has a document type declaration, which no bank's message has")
-
-
-# Elements: children are walked once, by local name, because asking for one after the other takes thirty times as long
-
-
-class _Names(dict[str, str]):
-    """Local names by tag; a dictionary is asked in half the time of a function."""
-
-    def __missing__(self, tag: str) -> str:
-        name = tag.rpartition("}")[2]
-        if len(self) < 1000:
-            self[tag] = name
-        return name
-
-
-NAME = _Names()
-
-
-def _text(element: Element) -> str:
-    """All the text in it, in one line."""
-    text: str = " ".join(element.itertext()) if len(element) else element.text or ""
-    if not text.isprintable():
-        text = _NOT_TEXT.sub(" ", text)
-    return " ".join(text.split())
-
-
-def _token(element: Element) -> str:
-    """The text of an element that holds a code, a date or a number, or of the one element around it."""
-    return ((element[0] if len(element) else element).text or "").strip()
-
-
-def _amount(element: Element) -> Decimal:
-    amount = _money((element.text or "").strip())
-    if amount is None:
-        raise UnreadableStatement(f"line {element.sourceline}: {(element.text or '')[:30]!r} is no amount")
-    return amount
-
-
-@lru_cache(maxsize=4096)
-def _money(text: str) -> Decimal | None:
-    if not _AMOUNT.fullmatch(text):
-        return None
-    amount = Decimal(text)
-    # 100, 100.0 and 100.00 are to be one amount, also where it is part of a reference.
-    cents = amount.quantize(CENT)
-    return cents if cents == amount else amount
-
-
-def _account(element: Element) -> str:
-    """What identifies it: a statement says more of an account than a notification."""
-    return next((_text(child) for child in element if NAME[child.tag] == "Id"), _text(element))
-
-
-def _entry(element: Element) -> _Entry:
-    entry = _Entry()
-    for child in element:
-        match NAME[child.tag]:
-            case "Amt":
-                entry.amount, entry.currency = _amount(child), child.get("Ccy", "")
-            case "CdtDbtInd":
-                entry.is_credit = _token(child) == "CRDT"
-            case "RvslInd":
-                entry.is_reversal = _token(child) in ("true", "1")
-            case "Sts":
-                entry.status = _token(child)
-            case "BookgDt":
-                entry.booked = _token(child)[:10]
-            case "ValDt":
-                entry.value_date = _token(child)[:10]
-            case "AcctSvcrRef":
-                entry.bank_reference = _token(child)
-            case "BkTxCd":
-                entry.code = _code(child)
-            case "AddtlNtryInf":
-                entry.note = _text(child)
-            case "NtryDtls":
-                _details(child, entry)
-    return entry
-
-
-def _code(element: Element) -> str:
-    """The domain, family and sub-family of a bank transaction code, as PMNT-RCDT-ESCT."""
-    for child in element:
-        if NAME[child.tag] == "Domn":
-            return "-".join([text for part in child.iter() if (text := (part.text or "").strip())])
-    return ""
-
-
-def _details(element: Element, entry: _Entry) -> None:
-    for child in element:
-        match NAME[child.tag]:
-            case "TxDtls":
-                entry.transactions.append(_transaction(child))
-            case "Btch":
-                for fact in child:
-                    if NAME[fact.tag] == "NbOfTxs" and (count := _token(fact)[:15]).isdecimal():
-                        entry.batched += int(count)
-
-
-def _transaction(element: Element) -> _Transaction:
-    transaction = _Transaction()
-    for child in element:
-        match NAME[child.tag]:
-            case "Refs":
-                for reference in child:
-                    match NAME[reference.tag]:
-                        case "AcctSvcrRef":
-                            transaction.bank_reference = _token(reference)
-                        case "EndToEndId":
-                            transaction.end_to_end = _text(reference)
-            case "Amt":
-                transaction.amount, transaction.currency = _amount(child), child.get("Ccy", "")
-            case "AmtDtls":
-                if transaction.amount is None:
-                    _older_amount(child, transaction)
-            case "RltdPties":
-                transaction.payer = _payer(child)
-            case "RmtInf":
-                _remittance(child, transaction)
-            case "AddtlTxInf":
-                transaction.note = _text(child)
-    return transaction
-
-
-def _older_amount(element: Element, transaction: _Transaction) -> None:
-    """Version 02 has no amount of a transaction but this one."""
-    for kind in element:
-        if NAME[kind.tag] == "TxAmt":
-            for child in kind:
-                if NAME[child.tag] == "Amt":
-                    transaction.amount, transaction.currency = _amount(child), child.get("Ccy", "")
-
-
-def _payer(parties: Element) -> str:
-    """Who paid; version 08 has one element more around the name."""
-    for party in parties:
-        if NAME[party.tag] == "Dbtr":
-            return _name_of(party)
-    return ""
-
-
-def _name_of(party: Element) -> str:
-    for child in party:
-        match NAME[child.tag]:
-            case "Nm":
-                return _text(child)
-            case "Pty":
-                return _name_of(child)
-    return ""
-
-
-def _remittance(element: Element, transaction: _Transaction) -> None:
-    for child in element:
-        match NAME[child.tag]:
-            case "Ustrd":
-                transaction.remittance.append(_text(child))
-            case "Strd":
-                for part in child:
-                    match NAME[part.tag]:
-                        case "CdtrRefInf":
-                            for fact in part:
-                                if NAME[fact.tag] in ("Ref", "CdtrRef"):
-                                    transaction.structured = _text(fact)
-                        case "AddtlRmtInf":
-                            transaction.remittance.append(_text(part))
-
-
-# What an entry comes to
-
-
-def _taken(entry: _Entry, statement: _Statement) -> Iterator[Credit | NotTaken]:
+def _taken(entry: Entry, statement: _Statement) -> Iterator[Credit | NotTaken]:
     if entry.status != "BOOK":
         return
     if entry.is_reversal:
@@ -386,16 +115,16 @@ def _taken(entry: _Entry, statement: _Statement) -> Iterator[Credit | NotTaken]:
         else:
             yield _not_taken("batch_without_amounts", entry)
     else:
-        transaction = entry.transactions[0] if entry.transactions else _Transaction()
+        transaction = entry.transactions[0] if entry.transactions else Transaction()
         yield _credit(entry, transaction, entry.amount, statement)
 
 
-def _not_taken(why: LeftOut, entry: _Entry) -> NotTaken:
+def _not_taken(why: LeftOut, entry: Entry) -> NotTaken:
     note = entry.note or " ".join(" ".join(transaction.remittance) for transaction in entry.transactions)
     return NotTaken(why, entry.booked, entry.amount, entry.currency, entry.is_credit, note[:140])
 
 
-def _credit(entry: _Entry, it: _Transaction, amount: Decimal, statement: _Statement) -> Credit:
+def _credit(entry: Entry, it: Transaction, amount: Decimal, statement: _Statement) -> Credit:
     booked = entry.booked or entry.value_date
     remittance = " ".join(it.remittance)
     end_to_end = "" if it.end_to_end in _PLACEHOLDERS else it.end_to_end
@@ -413,7 +142,7 @@ def _credit(entry: _Entry, it: _Transaction, amount: Decimal, statement: _Statem
     )
 
 
-def _bank_reference(entry: _Entry, it: _Transaction) -> str:
+def _bank_reference(entry: Entry, it: Transaction) -> str:
     """The bank's own reference of this very payment, if there is one; a batch's is none of its payments'."""
     if len(entry.transactions) > 1:
         given = "" if it.bank_reference == entry.bank_reference else it.bank_reference

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from stdnum.iso7064 import mod_97_10
 
-from adapters.statements import camt, importing
-from adapters.statements.camt import Credit, NotTaken, UnreadableStatement, check, read
+from adapters.statements import importing
+from adapters.statements.camt import Credit, NotTaken, check, read
+from adapters.statements.entries import UnreadableStatement
 from adapters.statements.importing import Importer, Outcome
 from adapters.statements.matching import named
 from domain.order_number import check_digit
@@ -255,7 +256,7 @@ def test_a_file_that_is_no_statement_is_refused_with_a_line_that_says_why(
 
 
 def test_a_file_that_is_too_large_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camt, "LARGEST", 100)
+    monkeypatch.setattr("adapters.statements.entries.LARGEST", 100)
     with pytest.raises(UnreadableStatement, match="split the file"):
         check(written(tmp_path, entry("1.00")))
     with pytest.raises(UnreadableStatement, match="No such file"):
@@ -266,7 +267,7 @@ def test_a_file_that_is_too_large_is_not_even_opened(tmp_path: Path, monkeypatch
 def test_a_file_in_which_no_entry_ends_is_refused_before_it_fills_the_memory(
     tmp_path: Path, filling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(camt, "LARGEST_ENTRY", 500_000)
+    monkeypatch.setattr("adapters.statements.entries.LARGEST_ENTRY", 500_000)
     path = written(tmp_path, entry("1.00"), filling)
     with pytest.raises(UnreadableStatement, match="no entry ends within 500,000 bytes"):
         check(path)
