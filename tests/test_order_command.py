@@ -1,6 +1,7 @@
 """One order on the command line: for a person, for a program, and as the form that its customer got."""
 
 import os
+import subprocess
 from datetime import timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.office import SUB, Office
-from tests.test_command_line import Here, Seatline, here, seatline
+from tests.test_command_line import PROGRAM, Here, Seatline, here, seatline
 
 __all__ = ["here", "seatline"]
 
@@ -106,6 +107,16 @@ def test_a_form_goes_to_standard_output_for_other_programs(seatline: Seatline, o
     with seatline.running("order", order, "--pdf", "-") as process:
         out, _ = process.communicate(timeout=60)
     assert out == form
+
+
+def test_output_that_finds_no_space_is_said_in_one_line(seatline: Seatline, order: str) -> None:
+    for form in ((), ("--pdf", "-")):
+        with open("/dev/full", "wb") as full:
+            command = [PROGRAM, "order", order, *form]
+            done = subprocess.run(
+                command, env=seatline.environment({}), stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        assert (done.returncode, done.stderr.count(b"\n"), b"no space" in done.stderr) == (3, 1, True)
 
 
 def test_a_form_replaces_a_file_at_once_and_leaves_nothing_else_behind(here: Here, order: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line. Only argparse is imported here, so that help and mistakes answer at once."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -68,6 +69,10 @@ def _explain(error: Exception) -> int:
             code, line = OUTSIDE_FAILED, str(error)
         case UnreadableEvent():
             code, line = OUTSIDE_FAILED, f"{error}; a newer Seatline wrote it, or it was damaged (docs/auditors.md)"
+        case OSError(errno=errno.ENOSPC):
+            # Python would try again at exit to write what it still holds.
+            stop_printing()
+            code, line = OUTSIDE_FAILED, "no space is left for what was to be written: make room, then run it again"
         case DatabaseError():
             code, line = OUTSIDE_FAILED, f"the database refuses: {' '.join(str(error).split())[:300]}"
         case _:
