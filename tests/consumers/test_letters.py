@@ -309,6 +309,11 @@ def test_italian_elides_before_the_eighth_and_the_eleventh() -> None:
     assert "registrato entro l’11 aprile 2026" in words(body(instructions(order(lapses_on=date(2026, 4, 11)))))
 
 
+def test_P4_the_instructions_promise_an_extension_that_brings_no_expiry_forward() -> None:
+    assert "prorogati almeno fino alla stessa scadenza" in words(body(instructions()))
+    assert "extended at least to the same expiry date" in words(body(instructions(to=holder(language="en"))))
+
+
 def test_thousands_are_grouped() -> None:
     assert Words("it").money(SEATS.total * 20) == "1.287,80\u00a0€"
     assert Words("en").money(SEATS.total * 20) == "€1,287.80"
