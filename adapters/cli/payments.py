@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from adapters.cli import DOMAIN_SAID_NO, DONE, Complaint
 from adapters.cli.show import cell, console, harmless, print_json, table
+from adapters.cli.ticking import ticking
 from adapters.settings import load_settings
 from adapters.statements.camt import Credit, NotTaken, check, read
 from adapters.statements.entries import UnreadableStatement
@@ -72,34 +73,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace, operator: str) -> int:
-    paths = [Path(name) for name in arguments.files]
+    paths, count = [Path(name) for name in arguments.files], 0
     for path in paths:
         try:
-            check(path)
+            with ticking(f"check {harmless(path.name)}", of="bytes") as progress:
+                count += check(path, progress)
         except UnreadableStatement as error:
             raise Complaint(f"{path}: {error}; nothing was registered") from None
     settings, tally = load_settings(), Tally()
-    with engine(settings) as wired:
+    with engine(settings) as wired, ticking("import", of="entries", among_lines=True) as progress:
         importer = Importer(wired.log, wired.clerk(), operator, method=arguments.method)
         take = importer.foresee if arguments.dry_run else importer.register
         if not arguments.json:
             print(ROW.format("booked", "amount", "what became of it", "for", "reference", "").rstrip())
         for path in paths:
-            for one in _taken(path, take, settings.batch_size):
-                print(_line(path, one) if arguments.json else _row(one))
-                tally.add(one)
+            for batch in _taken(path, take, settings.batch_size):
+                for one in batch:
+                    print(_line(path, one) if arguments.json else _row(one))
+                    tally.add(one)
+                progress(tally.entries, count)
     if not arguments.json:
         print(tally)
     return DOMAIN_SAID_NO if tally.waits else DONE
 
 
-def _taken(path: Path, take: Callable[[list[Credit]], list[Outcome]], batch_size: int) -> Iterator[Came]:
-    """What became of each entry of a file, in its order."""
+def _taken(path: Path, take: Callable[[list[Credit]], list[Outcome]], batch_size: int) -> Iterator[list[Came]]:
+    """What became of each entry of a file, in its order, batch by batch."""
     entries = read(path)
     try:
         while batch := list(islice(entries, batch_size)):
             outcomes = iter(take([entry for entry in batch if isinstance(entry, Credit)]))
-            yield from (entry if isinstance(entry, NotTaken) else next(outcomes) for entry in batch)
+            yield [entry if isinstance(entry, NotTaken) else next(outcomes) for entry in batch]
     except UnreadableStatement as error:
         raise Complaint(f"{path} has changed since it was checked: {error}; import it again when it is whole") from None
 
@@ -139,12 +143,14 @@ class Tally:
     """How much came in, by what became of it."""
 
     def __init__(self) -> None:
+        self.entries = 0
         self.waits = False
         """Whether anything waits for a person."""
         self._counts = Counter[str]()
         self._sums = defaultdict[str, Decimal](Decimal)
 
     def add(self, one: Came) -> None:
+        self.entries += 1
         self.waits |= isinstance(one, NotTaken) or one.needs_a_person
         if isinstance(one, Outcome):
             self._count(one.became, one.credit.amount)

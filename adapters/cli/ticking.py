@@ -1,4 +1,4 @@
-"""A progress bar over events, on stderr and only where somebody watches."""
+"""A progress bar over events, or whatever is many, on stderr and only where somebody watches."""
 
 import sys
 import time
@@ -13,17 +13,27 @@ SURE = 1.0
 
 
 @contextmanager
-def ticking(name: str, afterwards: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be told how many events are done, of how many; `afterwards` is what then still is to do."""
+def ticking(
+    name: str, afterwards: str = "", *, of: str = "events", among_lines: bool = False
+) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to be told how many events are done, of how many; `afterwards` is what then still is to do.
+
+    `among_lines`: what is done is printed too, so that nobody needs a bar who sees that.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("events, {task.fields[rate]:,.0f}/s"),
+        TextColumn(f"{of}, {{task.fields[rate]:,.0f}}/s"),
         TimeRemainingColumn(),
     )
+    nobody_watches = not sys.stderr.isatty() or (among_lines and sys.stdout.isatty())
     with Progress(
-        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), speed_estimate_period=3600
+        *columns,
+        console=Console(stderr=True),
+        disable=nobody_watches,
+        redirect_stdout=False,
+        speed_estimate_period=3600,
     ) as bar:
         task = bar.add_task(name, total=None, rate=0.0)
         began: tuple[int, float] | None = None
