@@ -142,6 +142,14 @@ def test_a_form_is_written_to_a_file_of_any_name_and_said_in_one_line(
     assert (tmp_path / name).read_bytes().startswith(b"%PDF-1.7")
 
 
+def test_a_form_never_goes_through_a_link_that_waits_for_it(here: Here, order: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / f".form.pdf.{os.getpid()}").symlink_to("kept")
+    assert "File exists" in here("order", order, "--pdf", "form.pdf").complaint
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert here("order", order, "--pdf", "form.pdf").code == 0
+
+
 def test_a_form_that_has_no_place_is_refused_in_one_line(here: Here, order: str, tmp_path: Path) -> None:
     for place, reason in ((tmp_path, "Is a directory"), (tmp_path / "no" / "form.pdf", "No such file or directory")):
         refused = here("order", order, "--pdf", str(place))

@@ -120,7 +120,9 @@ def _write(pdf: bytes, file: Path) -> None:
         return
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(pdf)
+        # Never through a link that somebody else has put there.
+        with unfinished.open("xb") as new:
+            new.write(pdf)
         if file.exists():
             shutil.copymode(file, unfinished)
         unfinished.replace(file)
