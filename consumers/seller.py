@@ -6,7 +6,7 @@ import unicodedata
 from string import ascii_uppercase
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 from stdnum import iban as ibans
 from stdnum.exceptions import ValidationError
 from stdnum.it import codicefiscale, iva
@@ -25,6 +25,13 @@ def header_text(text: str) -> str:
     if "=?" in text or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         raise ValueError("control characters and `=?` may not stand in a mail header")
     return text
+
+
+def _printed(line: str) -> str:
+    # A form would show a line's end as a sign that its fonts lack.
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in line):
+        raise ValueError("not one line: line ends and control characters can't be printed in the order form")
+    return line
 
 
 def _beneficiary(name: str) -> str:
@@ -57,6 +64,7 @@ def _postal_account(account: str) -> str:
     return account
 
 
+Printed = Annotated[Line, AfterValidator(_printed)]
 Url = Annotated[str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$")]
 
 
@@ -82,13 +90,13 @@ class Seller(Checked):
     bic: Annotated[str, Field(pattern=r"^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")] | None = None
     """Only banks outside the European Economic Area still ask for it."""
     postal_account: Annotated[str, AfterValidator(_postal_account)]
-    td896: bool = False
+    td896: StrictBool = False
     """Whether Poste Italiane has authorised the account for pre-printed slips: else nobody may offer them."""
-    address: Annotated[tuple[Line, ...], Field(max_length=4)] = ()
+    address: Annotated[tuple[Printed, ...], Field(max_length=4)] = ()
     """Line by line, as the order form shows it."""
     vat_number: Annotated[str, AfterValidator(_partita_iva)] | None = None
     tax_code: Annotated[str, AfterValidator(_tax_code)] | None = None
-    company_register: Line | None = None
+    company_register: Printed | None = None
     """Where the company is entered and under which number."""
     panel_url: Url
     payment_url: Url

@@ -318,9 +318,13 @@ def test_a_panic_of_typst_fails_one_form_and_ends_no_worker(monkeypatch: pytest.
         ("tax_code", "01234560158", "not a codice fiscale"),
         ("address", ["x"] * 5, "address"),
         ("address", "Via Roma 1", "address"),
+        ("address", ["Via Roma 1\n20121 Milano MI"], "not one line"),
         ("company_register", "", "company_register"),
+        ("company_register", "Milano\nREA MI-1234567", "not one line"),
+        ("td896", "yes", "td896"),
+        ("td896", 1, "td896"),
     ],
 )
-def test_a_seller_s_tax_ids_and_address_are_checked_when_they_are_read(field: str, value: object, reason: str) -> None:
+def test_what_a_seller_says_of_himself_is_checked_when_it_is_read(field: str, value: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Seller.model_validate({**SELLER_DATA, field: value})
