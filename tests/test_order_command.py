@@ -46,15 +46,18 @@ def test_an_order_is_shown_to_a_person_with_its_parties_its_arithmetic_and_its_t
 def test_an_order_that_was_fulfilled_says_since_when_it_is_paid_and_what_it_brought(
     here: Here, office: Office, order: str
 ) -> None:
-    office.on("2026-03-05").pay(order)
+    office.on("2026-03-04").pay(order, "10.00", reference="CRO-1")
+    office.on("2026-03-05").pay(order, reference="CRO-2")
     office.drain()
     out = " ".join(here("order", order).out.split())
     for said in ("status fulfilled", "paid 64.39 € of 64.39 €", "paid on 2026-03-05", "fulfilled until 2027-03-05"):
         assert said in out
+    assert "10.00 € from CRO-1" in out
+    assert "54.39 € from CRO-2" in out
 
 
 def test_a_program_reads_the_same_and_the_whole_quote(here: Here, office: Office, order: str) -> None:
-    office.pay(order, "10.00")
+    office.pay(order, "10.00", reference="CRO-1")
     told = here("order", order, "--json").json
     quote = told.pop("quote")
     assert (quote["total"], quote["hash"]) == ("64.39", office.books.order(order).placed.quote.hash)
@@ -75,6 +78,7 @@ def test_a_program_reads_the_same_and_the_whole_quote(here: Here, office: Office
         "payment_method": "bank_transfer",
         "lapses_on": "2026-04-01",
         "paid": "10.00",
+        "payments": [{"reference": "CRO-1", "amount": "10.00"}],
         "paid_on": None,
         "expires_on": None,
     }
@@ -117,6 +121,12 @@ def test_output_that_finds_no_space_is_said_in_one_line(seatline: Seatline, orde
                 command, env=seatline.environment({}), stdout=full, stderr=subprocess.PIPE, check=False
             )
         assert (done.returncode, done.stderr.count(b"\n"), b"no space" in done.stderr) == (3, 1, True)
+
+
+def test_a_command_whose_output_was_closed_does_what_it_is_for(seatline: Seatline, order: str) -> None:
+    command = ["sh", "-c", f"exec {PROGRAM} order {order} >&-"]
+    done = subprocess.run(command, env=seatline.environment({}), stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_form_replaces_a_file_at_once_and_leaves_nothing_else_behind(here: Here, order: str, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def render(order: Order, placed_at: datetime, holder: AccountHolder | None, pric
     method = Words(say.language).name(prices.by_method.get(placed.payment_method), placed.payment_method)
     facts.add_row("payment", f"{method}, payable until {placed.lapses_on}")
     facts.add_row("paid", f"{cell(order.paid)} of {cell(placed.quote.total)}")
+    for reference, amount in order.payments.items():
+        facts.add_row("", f"{cell(amount)} from {reference}")
     if order.paid_on:
         facts.add_row("paid on", cell(order.paid_on))
     if order.fulfilled:
@@ -91,6 +93,7 @@ def _plain(order: Order, placed_at: datetime, holder: AccountHolder | None) -> d
         "payment_method": placed.payment_method,
         "lapses_on": placed.lapses_on,
         "paid": order.paid,
+        "payments": [{"reference": reference, "amount": amount} for reference, amount in order.payments.items()],
         "paid_on": order.paid_on,
         "expires_on": order.fulfilled and order.fulfilled.expires_on,
         "quote": placed.quote,
