@@ -21,6 +21,9 @@ class Complaint(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
+    if sys.stdout is None:
+        # Whoever closed it wants to read nothing; the next file that is opened mustn't stand in its place.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
     arguments = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Python would end without leaving its contexts, and an embedded server would stay behind.
