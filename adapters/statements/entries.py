@@ -84,8 +84,10 @@ def entries(path: Path, progress: Progress | None = None) -> Iterator[Account | 
                     yield Account(_account(element))
                 elif has_begun:
                     yield _entry(element)
+                else:
+                    break
         if not has_begun:
-            raise UnreadableStatement("no camt.053 or camt.054: it holds no account's Stmt or Ntfctn")
+            raise UnreadableStatement("no camt.053 or camt.054: it begins with no account of a Stmt or Ntfctn")
     except OSError as error:
         raise UnreadableStatement(error.strerror or "can't be read") from None
     except etree.XMLSyntaxError as error:

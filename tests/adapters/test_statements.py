@@ -239,6 +239,7 @@ def test_a_file_with_a_document_type_is_refused_whole(tmp_path: Path, prolog: st
         (b"<Document><CstmrCdtTrfInitn/></Document>", "no camt"),
         (b"<Acct/>", "no camt"),
         (b"<Ntry/>", "no camt"),
+        (b"<Stmt>" + entry("1.00").encode() + b"<Acct/></Stmt>", "no camt"),
         (statement(entry("1,00")), "is no amount"),
         (statement(entry("1e9")), "is no amount"),
         (b"<a>" * 5000, "not well-formed"),
