@@ -131,6 +131,11 @@ def test_an_operator_is_named_in_one_line(here: Here, operator: str) -> None:
     assert (refused.code, refused.complaint) == (2, "--operator: a name is one line of at most 200 characters")
 
 
+def test_a_file_that_is_refused_is_named_in_one_line(here: Here, tmp_path: Path) -> None:
+    refused = here("payments", "import", f"{tmp_path}/no\nsuch\x1b[31m.xml")
+    assert refused.complaint.endswith("/no\\nsuch\\u001b[31m.xml: No such file or directory; nothing was registered")
+
+
 def listed(here: Here, *arguments: str) -> list[dict[str, Any]]:
     return list(here("payments", "list", "--json", *arguments).json)
 

@@ -51,6 +51,7 @@ def _explain(error: Exception) -> int:
     """One line for what can go wrong outside this program; anything else is a fault of ours and keeps its traceback."""
     from psycopg import DatabaseError
 
+    from adapters.cli.show import harmless
     from adapters.embedded import EmbeddedPostgresError
     from adapters.kafka import KafkaAway
     from adapters.postgres.database import DatabaseAway
@@ -80,7 +81,7 @@ def _explain(error: Exception) -> int:
             code, line = OUTSIDE_FAILED, f"the database refuses: {' '.join(str(error).split())[:300]}"
         case _:
             raise error
-    print(f"seatline: {line}", file=sys.stderr)
+    print(f"seatline: {harmless(line)}", file=sys.stderr)
     return code
 
 

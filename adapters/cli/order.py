@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _found(books: StoredBooks, number: str) -> Order:
     if is_no_number(number) or not (order := books.order(number)).exists:
-        raise Complaint(f"there is no order {harmless(number)}", DOMAIN_SAID_NO)
+        raise Complaint(f"there is no order {number}", DOMAIN_SAID_NO)
     return order
 
 
@@ -108,7 +108,7 @@ def _hand_over(form: OrderForm, arguments: argparse.Namespace) -> None:
     try:
         _write(form.pdf, file)
     except OSError as error:
-        raise Complaint(f"{harmless(str(file))}: can't be written ({error.strerror})") from None
+        raise Complaint(f"{file}: can't be written ({error.strerror})") from None
     if arguments.json:
         print_json({"order_number": arguments.number, "file": harmless(str(file))})
     else:
