@@ -76,18 +76,21 @@ def entries(path: Path, progress: Progress | None = None) -> Iterator[Account | 
             raise UnreadableStatement("not a plain file, which can be read twice")
         if (size := about.st_size) > LARGEST:
             raise UnreadableStatement(f"{size:,} bytes are more than the {LARGEST:,} that are read; split the file")
-        has_begun = False
+        whose, any_account = False, False
         with path.open("rb") as file:
             for name, element in _elements(file, size, progress):
-                if name == "Acct":
-                    has_begun = True
-                    yield Account(_account(element))
-                elif has_begun:
-                    yield _entry(element)
-                else:
-                    break
-        if not has_begun:
-            raise UnreadableStatement("no camt.053 or camt.054: it begins with no account of a Stmt or Ntfctn")
+                match name:
+                    case "Acct":
+                        whose = any_account = True
+                        yield Account(_account(element))
+                    case "Ntry" if whose:
+                        yield _entry(element)
+                    case "Ntry":
+                        raise UnreadableStatement(f"line {element.sourceline}: an entry of a statement without account")
+                    case _:
+                        whose = False
+        if not any_account:
+            raise UnreadableStatement("no camt.053 or camt.054: it holds no account of a Stmt or Ntfctn")
     except OSError as error:
         raise UnreadableStatement(error.strerror or "can't be read") from None
     except etree.XMLSyntaxError as error:
@@ -95,10 +98,10 @@ def entries(path: Path, progress: Progress | None = None) -> Iterator[Account | 
 
 
 def _elements(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[tuple[str, Element]]:
-    """The accounts and entries of a file by name, each whole, and gone when the next one comes."""
+    """The accounts and entries of a file and the ends of its statements, by name, each gone when the next one comes."""
     parser = etree.XMLPullParser(
         events=("end",),
-        tag=("{*}Acct", "{*}Ntry"),
+        tag=("{*}Acct", "{*}Ntry", "{*}Stmt", "{*}Ntfctn"),
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -119,6 +122,8 @@ def _elements(file: BinaryIO, size: int, progress: Progress | None) -> Iterator[
                 element.clear(keep_tail=False)
                 while (before := element.getprevious()) is not None:
                     element.getparent().remove(before)
+            elif name != "Acct":
+                yield name, element
             elif (parent := element.getparent()) is not None and NAME[parent.tag] in ("Stmt", "Ntfctn"):
                 _refuse_doctype(element)
                 yield name, element
