@@ -16,6 +16,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     KafkaProtocolError,
     KafkaTimeoutError,
     NoError,
+    RequestTimedOutError,
     SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
     UnsupportedSaslMechanismError,
@@ -39,7 +40,7 @@ MOST_REPLICAS = 3
 SAFE = {"min.insync.replicas": "2"}
 """Of three copies: what is acknowledged survives a broker, and goes on being acknowledged without it."""
 REFUSED = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
-SILENT = (KafkaTimeoutError, KafkaConnectionError, KafkaProtocolError)
+SILENT = (KafkaTimeoutError, KafkaConnectionError, KafkaProtocolError, RequestTimedOutError)
 
 # What the library logs, it logs again with each of its own attempts; what matters comes to us as an error.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
