@@ -49,6 +49,9 @@ REFUND_DUE: LiteralString = """
 """
 SHOWN: LiteralString = "SELECT panel.position(ARRAY['payments', 'orders']) AS position"
 LONGEST_OPERATOR = 200
+LONGEST_TYPED = 24
+WIDEST = 250
+"""Characters of a row of the work-list, whose columns must not be cut to fit a screen."""
 ROW = "{:<10}  {:>14}  {:<18}  {:<15}  {}  {}"
 Came = Outcome | NotTaken
 
@@ -199,10 +202,14 @@ def _show(
         print("No payment waits for anybody.")
     else:
         figures = ("amount", "allocated", "unallocated", "refundable", "missing", "refund")
-        listed = table(title, *(name.replace("_", " ") for name in rows[0]), right=figures)
+        # Nothing empty, and the reference last: it stays whole, to be copied, also where a screen breaks the line.
+        columns = [*(name for name in rows[0] if name != "reference" and any(row[name] for row in rows)), "reference"]
+        listed = table(title, *(name.replace("_", " ") for name in columns), right=figures)
+        for column, name in zip(listed.columns, columns, strict=True):
+            column.max_width = LONGEST_TYPED if name == "order_number" else None
         for row in rows:
-            listed.add_row(*(harmless(cell(value)) for value in row.values()))
-        console().print(listed)
+            listed.add_row(*(harmless(cell(row[name])) for name in columns))
+        console(width=WIDEST).print(listed, crop=False)
     return DONE
 
 

@@ -27,10 +27,10 @@ STATUS_STYLES = {
 }
 
 
-def console(*, markup: bool = False) -> Console:
+def console(*, markup: bool = False, width: int | None = None) -> Console:
     """Without markup by default, because `[/b]` in a text that somebody sent is no style."""
     # Away from a terminal nothing has to fit a screen, and a cut-off figure would be wrong.
-    width = None if sys.stdout.isatty() else 120
+    width = width or (None if sys.stdout.isatty() else 120)
     return Console(highlight=False, markup=markup, emoji=False, width=width)
 
 
