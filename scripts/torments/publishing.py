@@ -41,6 +41,8 @@ STANDSTILL = (0.2, 4.0)
 OUTAGE = (0.0, 0.5)
 """Seconds for which a network that was cut refuses everybody."""
 PATIENCE = 60.0
+TO_A_POINT = 15.0
+"""Seconds in which a publisher with something to send comes to where it is to be killed, if it ever does."""
 EVENTS = b"ce_position"
 """What only packets with events hold."""
 
@@ -125,7 +127,7 @@ class Outbox:
         self._publisher.kill()
         self._publisher = self._new_publisher(Fate(point, 1, signal.SIGKILL))
         self._sell()
-        if self._publisher.wait(PATIENCE):
+        if self._publisher.wait(TO_A_POINT):
             self.fired[f"publishers killed, {point.name}"] += 1
         self._publisher.kill()
         self._publisher = self._new_publisher()

@@ -179,7 +179,8 @@ def _broken_answers(url: str, given: dict[str, int]) -> Iterator[str]:
             yield f"{id_} was acknowledged and is lost"
         elif kept[id_][0] != position:
             yield f"{id_} was answered with position {position}, and {kept[id_][0]} is kept"
-    answered = Counter(event["id"] for _, body in kept.values() for event in body["events"])
+    # A refusal that names somebody is kept sealed, and has no events.
+    answered = Counter(event["id"] for _, body in kept.values() for event in body.get("events", ()))
     yield from (f"{event} stands in {times} answers" for event, times in answered.items() if times > 1)
     yield from (f"{event} stands in an answer or in the log, not in both" for event in answered.keys() ^ stored)
 

@@ -41,7 +41,7 @@ PATIENCE = 90.0
 """Seconds after which something that must come to an end never will."""
 STARTED = b"workers.started"
 PROGRAM = "from adapters.cli import main; main()"
-PATIENT = f"import adapters.workers as w; w.GRACE = 60; {PROGRAM}"
+PATIENT = f"import adapters.workers as w; w.GRACE = 2 * {GOAL:.0f}; {PROGRAM}"
 DEAF = f"import signal; was = signal.signal; signal.signal = lambda number, _: was(number, signal.SIG_DFL); {PROGRAM}"
 REST = """
     SELECT (SELECT count(*) FROM unnest(%s::text[]) AS id WHERE id NOT IN (SELECT command_id FROM seatline.answers)),
