@@ -567,10 +567,10 @@ def test_promise_8_workers_that_are_killed_again_and_again_fulfil_every_order_on
     assert (facts["SeatsAdded"], facts["OrderFulfilled"]) == (30, 30)
     assert {row["status"] for row in office.view("orders")} == {"fulfilled"}
     copies = Counter(post_office.message_ids)
-    in_doubt = office.ask("SELECT count(*) FROM seatline.effects WHERE in_doubt")[0][0]
-    assert len(copies) == office.ask("SELECT count(*) FROM seatline.effects")[0][0] == 60
-    assert max(copies.values()) <= 2
-    assert copies.total() - len(copies) <= in_doubt
+    effects, interrupted = office.ask("SELECT count(*), sum(interruptions) FROM seatline.effects")[0]
+    assert len(copies) == effects == 60
+    # A letter that several kills met goes out again after each, as long as they are few.
+    assert copies.total() - len(copies) <= interrupted
     office.check_log()
 
 
