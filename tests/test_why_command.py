@@ -18,8 +18,11 @@ __all__ = ["here"]
 
 @pytest.fixture
 def shop(office: Office) -> Office:
-    """A subscription of today, because whether an order may still be paid depends on the day of the question."""
-    return started(office, today())
+    """A subscription of yesterday, for whether an order may still be paid depends on the day of the question.
+
+    What an office does happens in the morning, before which nothing of today would be due.
+    """
+    return started(office, today() - timedelta(days=1))
 
 
 def started(office: Office, on: date) -> Office:
@@ -145,7 +148,7 @@ def test_a_service_that_is_over_is_told_as_the_panel_shows_it(here: Here, office
 
 def test_what_is_missing_is_told_with_until_when_and_how(here: Here, shop: Office) -> None:
     number = shop.order_seats(1, extend=False)
-    until = today() + timedelta(days=30)
+    until = today() + timedelta(days=29)
     case = last(here, shop)
     assert (case["order_number"], case["code"], case["on_panel"]) == (number, "not_paid", False)
     assert case["sentence"] == (
